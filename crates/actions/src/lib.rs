@@ -1,0 +1,1 @@
+//! How it is done in the world: one module per system.

@@ -1,0 +1,1 @@
+//! Reads what pg_dump writes, as a stream.

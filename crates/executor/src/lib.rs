@@ -1,0 +1,1 @@
+//! Where a run stands and what comes next: state machine, journal, driver.

@@ -1,0 +1,1 @@
+//! Local stand-ins with real protocols, for rehearsals and tests.

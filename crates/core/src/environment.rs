@@ -111,6 +111,9 @@ pub struct Supabase {
     /// Ref of the live project.
     #[serde(default)]
     pub project: Option<String>,
+    /// Base URL of a project's own APIs, with `{ref}` in it; `https://{ref}.supabase.co` by default.
+    #[serde(default)]
+    pub project_url: Option<String>,
 }
 
 /// Vercel settings.

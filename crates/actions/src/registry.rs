@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use runbook_core::action::{Action, Description, Registry};
 
+use crate::typed::action;
+use crate::{backup, flow, http, notify, people, postgres, secret, supabase, vercel};
+
 struct Actions(BTreeMap<&'static str, Box<dyn Action>>);
 
 impl Registry for Actions {
@@ -17,6 +20,30 @@ impl Registry for Actions {
 
 /// Every action of this build.
 pub fn registry() -> impl Registry {
-    let all: Vec<Box<dyn Action>> = vec![];
+    let all: Vec<Box<dyn Action>> = vec![
+        action(people::Approval),
+        action(backup::Select),
+        action(postgres::Check),
+        action(postgres::Execute),
+        action(postgres::Migrate),
+        action(postgres::Query),
+        action(postgres::Restore),
+        action(postgres::Test),
+        action(flow::Fail),
+        action(flow::Noop),
+        action(http::HttpCheck),
+        action(people::Declare),
+        action(people::Manual),
+        action(notify::Notify),
+        action(secret::Generate),
+        action(supabase::ApiKeys),
+        action(supabase::CreateProject),
+        action(supabase::RevokeJwt),
+        action(supabase::RotateJwt),
+        action(vercel::Crons),
+        action(vercel::Deploy),
+        action(vercel::Env),
+        action(vercel::Flag),
+    ];
     Actions(all.into_iter().map(|a| (a.description().name, a)).collect())
 }

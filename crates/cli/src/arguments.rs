@@ -144,6 +144,16 @@ pub(crate) struct Run {
     /// Give the approvals of exactly this plan in advance
     #[arg(long, value_name = "DIGEST")]
     pub(crate) approve: Option<String>,
+    #[command(flatten)]
+    pub(crate) crash: Crash,
+}
+
+/// For rehearsing crashes.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Crash {
+    /// Die by SIGKILL as soon as this record of the journal is durable
+    #[arg(long, value_name = "RECORD", hide = true)]
+    pub(crate) die_after: Option<u64>,
 }
 
 /// `resume`
@@ -157,6 +167,8 @@ pub(crate) struct Resume {
     /// Answer what may be answered without a person; never an approval in production
     #[arg(long, short)]
     pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) crash: Crash,
 }
 
 /// A run by its id.
@@ -409,7 +421,11 @@ pub(crate) enum SandboxCommand {
     /// Stop it; its state stays
     Stop,
     /// What runs, where, and what the sample application says
-    Status,
+    Status {
+        /// With --json: everything that the stand-ins know, secrets as digests
+        #[arg(long)]
+        all: bool,
+    },
     /// Stop it and delete its state
     Reset,
     /// Fill the sample application's live database

@@ -20,7 +20,7 @@ pub(crate) fn actions(ui: &Ui, given: &Actions) -> Result<Exit, Failure> {
     let Some(action) = registry.get(name) else {
         let names: Vec<&str> = descriptions.iter().map(|d| d.name).collect();
         let failure = Failure::usage(format!("there is no action `{name}`"));
-        return Err(match runbook_core::suggest::nearest(name, names.iter().copied()) {
+        return Err(match runbook_core::suggest::closest(name, names.iter().copied()) {
             Some(near) => failure.hint(format!("did you mean `{near}`?")),
             None => failure.hint("`runbook actions` lists them"),
         });

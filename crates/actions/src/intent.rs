@@ -1,0 +1,46 @@
+//! Creating something that has no idempotency key at its remote: the intent is saved first, so that a
+//! later attempt knows to look before it creates.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use runbook_core::action::{ActionError, Context};
+
+use crate::http::pause;
+
+/// How long a create call whose answer was lost may still be at work before an empty list is believed.
+const SETTLES: Duration = Duration::from_secs(5);
+
+/// Saves that something is about to be created, once, so that a later attempt knows whose it is.
+pub(crate) async fn save_intent(ctx: &Context) -> Result<(), ActionError> {
+    ctx.checkpoints.save("creating", serde_json::json!({ "at": Timestamp::now() })).await
+}
+
+/// When an earlier attempt was about to create something.
+pub(crate) fn intent(ctx: &Context) -> Option<Timestamp> {
+    ctx.checkpoints.get("creating")?.get("at")?.as_str()?.parse().ok()
+}
+
+/// Looks for what an earlier attempt may have created. While that attempt's call may still be at work,
+/// an empty answer is asked again.
+pub(crate) async fn find_again<T, F, Fut>(
+    ctx: &Context,
+    since: Timestamp,
+    mut look: F,
+) -> Result<Option<T>, ActionError>
+where
+    F: FnMut() -> Fut + Send,
+    Fut: Future<Output = Result<Option<T>, ActionError>> + Send,
+    T: Send,
+{
+    loop {
+        if let Some(found) = look().await? {
+            return Ok(Some(found));
+        }
+        let age = Duration::try_from(Timestamp::now().duration_since(since)).unwrap_or_default();
+        if age >= SETTLES {
+            return Ok(None);
+        }
+        pause(ctx, "what an earlier attempt may have created", Duration::from_millis(500)).await?;
+    }
+}

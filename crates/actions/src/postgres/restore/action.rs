@@ -1,0 +1,552 @@
+//! `postgres.restore`: decides what may be touched, keeps to it over crashes, and says success only for
+//! verified bytes.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use runbook_core::action::{Access, ActionError, Aftermath, Context, Effect, Preview, Progress};
+use runbook_core::types::{Backup, Connection};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::postgres::catalog::{Catalog, Held, holding, list_held};
+use crate::postgres::session::{Session, connect, failed, fence, timed};
+use crate::s3::{Failure, Location, ObjectInfo, Tap, inspect, read};
+use crate::typed::{About, Done, Typed};
+
+use super::load::{Loader, Stopped, Tally};
+use super::markers::{self, Status};
+use super::platform::{Ground, Profile, VERSION};
+use super::{empty, feed, verify};
+
+/// Chunks between the reading thread and the loader.
+const QUEUE: usize = 2;
+/// The advisory lock that a restore holds on its database; any number that nobody else uses.
+pub(super) const LOCK: i64 = 7_236_283_640_821_776;
+/// How long a restore waits for another one to be gone.
+const LOCK_SECONDS: u64 = 15;
+/// Smallest and largest sensible chunk, in MiB.
+const CHUNK_MIB: std::ops::RangeInclusive<u64> = 1..=256;
+
+/// Parameters of `postgres.restore`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreParams {
+    /// The dump, as `backup.select` gives it. One without a recorded sha256 is refused (G04).
+    pub backup: Backup,
+    /// The database to fill.
+    pub into: Connection,
+    /// Who owns parts of the target: `supabase`, or `plain` for nobody.
+    #[serde(default)]
+    pub profile: Profile,
+    /// Empty a target that holds data first. All that it holds is lost.
+    #[serde(default)]
+    pub overwrite: bool,
+    /// When the checksum is computed: `auto` reads the object once where that is safe, `first` always reads it
+    /// once before anything is touched.
+    #[serde(default)]
+    pub verify: Verify,
+    /// How much of a table commits at a time, in MiB, from 1 to 256.
+    #[serde(default = "chunk_mib")]
+    pub chunk_mib: u64,
+}
+
+fn chunk_mib() -> u64 {
+    8
+}
+
+/// When the checksum is computed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verify {
+    /// While loading, where nothing can be harmed by that; else before.
+    #[default]
+    Auto,
+    /// Before anything is touched.
+    First,
+}
+
+/// Something of the dump that was left out.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Skipped {
+    /// What: `table auth.users`.
+    pub object: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Outputs of `postgres.restore`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RestoreOutputs {
+    /// The database that was filled.
+    pub connection: Connection,
+    /// Tables that the dump holds.
+    pub tables: u64,
+    /// Rows that are in them now.
+    pub rows: u64,
+    /// Size of the dump in bytes.
+    pub bytes: u64,
+    /// Statements carried out.
+    pub statements: u64,
+    /// What was left out, and why.
+    pub skipped: Vec<Skipped>,
+    /// The state of the list by which it was left out.
+    pub profile_version: String,
+    /// The moment whose data it holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taken_at: Option<Timestamp>,
+    /// How long the attempt took that ended it, in seconds.
+    pub seconds: f64,
+    /// What proved the bytes before anything relied on them: `store` (its checksum), `first` (a reading before),
+    /// `stream` (the reading that loaded them). The loaded bytes were hashed in each case.
+    pub verified_by: String,
+}
+
+/// `postgres.restore`.
+#[derive(Debug)]
+pub struct Restore;
+
+impl Typed for Restore {
+    type Params = RestoreParams;
+    type Outputs = RestoreOutputs;
+    const ABOUT: About = About {
+        targets: &[("into", Access::Restore)],
+        permissions: &["CREATE on the database", "ownership of what it empties", "s3:GetObject"],
+        has_plan: true,
+        ..About::new(
+            "postgres.restore",
+            "Fills a database from a verified dump, exactly once, and compares what came of it.",
+            Effect::Transactional,
+            "- id: restore\n  uses: postgres.restore\n  with:\n    backup: \"{{ steps.backup }}\"\n    \
+             into: \"{{ connections.scratch }}\"\n    profile: plain\n",
+        )
+    };
+
+    async fn run(&self, ctx: &Context, params: RestoreParams) -> Result<Done<RestoreOutputs>, ActionError> {
+        let outputs = Job::start(ctx, params).await?.run().await?;
+        let summary =
+            format!("{} tables, {} rows, {} left out", outputs.tables, outputs.rows, outputs.skipped.len());
+        Ok(Done::new(outputs, summary))
+    }
+
+    async fn plan(&self, ctx: &Context, params: RestoreParams) -> Result<Preview, ActionError> {
+        Job::start(ctx, params).await?.preview().await
+    }
+
+    async fn fence(&self, ctx: &Context, params: RestoreParams) -> Result<u32, ActionError> {
+        fence(ctx, &params.into).await
+    }
+}
+
+/// One attempt, with everything known before it touches anything.
+struct Job<'a> {
+    ctx: &'a Context,
+    params: RestoreParams,
+    at: Location,
+    recorded: String,
+    session: Session,
+    server: i32,
+    began: Instant,
+}
+
+impl<'a> Job<'a> {
+    async fn start(ctx: &'a Context, params: RestoreParams) -> Result<Self, ActionError> {
+        let began = Instant::now();
+        let url = &params.backup.url;
+        let recorded = params.backup.sha256.as_deref().unwrap_or_default().to_ascii_lowercase();
+        if recorded.len() != 64 || !recorded.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(ActionError::refused(format!("restore `{url}`: no sha256 is recorded for it (G04)"))
+                .code("unverified")
+                .hint("Write its sha256 beside it as `NAME.sha256` when the backup is made."));
+        }
+        if !CHUNK_MIB.contains(&params.chunk_mib) {
+            return Err(ActionError::refused("restore with such chunks: `chunk_mib` goes from 1 to 256"));
+        }
+        let at = Location::parse(url)?;
+        let session = connect(ctx, &params.into).await?;
+        let version =
+            session.client.query_one("select pg_catalog.current_setting('server_version_num')", &[]);
+        let version: String =
+            timed(version, || format!("ask `{}` for its version", session.label)).await?.get(0);
+        let server = version.parse().unwrap_or(0);
+        Ok(Self { ctx, params, at, recorded, session, server, began })
+    }
+
+    fn ground<'b>(&self, before: &'b Catalog) -> Ground<'b> {
+        Ground { profile: self.params.profile, before, server: self.server }
+    }
+
+    async fn held(&self) -> Result<Vec<Held>, ActionError> {
+        let now = Catalog::read(&self.session).await?;
+        holding(&self.session, |table| self.ground(&now).is_user_data(table)).await
+    }
+
+    /// Looks at the object, and refuses one that is not the one that was selected or recorded.
+    async fn object(&self) -> Result<ObjectInfo, ActionError> {
+        let info = inspect(self.ctx, &self.at).await?;
+        let backup = &self.params.backup;
+        if backup.etag.is_some() && backup.etag != info.etag {
+            return Err(ActionError::refused(format!(
+                "restore `{}`: another object is there than the one that was selected",
+                self.at
+            ))
+            .code("object-changed"));
+        }
+        for stored in [&info.store_sha256, &backup.store_sha256].into_iter().flatten() {
+            if *stored != self.recorded {
+                return Err(self.mismatch(stored));
+            }
+        }
+        Ok(info)
+    }
+
+    fn mismatch(&self, found: &str) -> ActionError {
+        ActionError::refused(format!(
+            "trust `{}`: its recorded sha256 is {}, its bytes have {found}",
+            self.at, self.recorded
+        ))
+        .code("checksum-mismatch")
+        .hint("The dump or its .sha256 was altered. Pick an earlier restore point and find out why.")
+    }
+
+    async fn preview(&self) -> Result<Preview, ActionError> {
+        let info = self.object().await?;
+        let held = self.held().await?;
+        if !held.is_empty() && !self.params.overwrite {
+            return Err(self.not_empty(&held));
+        }
+        let proof = match self.proof(&info, &held) {
+            "store" => "the store's own checksum equals the recorded one; it is read once",
+            "first" => "it is read and hashed once before anything is touched",
+            _ => "it is hashed while it is loaded; on a mismatch the target is emptied again",
+        };
+        let mut lines = vec![
+            format!("reads {} ({} bytes): {proof}", self.at, info.size_bytes),
+            format!("fills {}", self.session.label),
+        ];
+        if let Some(taken_at) = self.params.backup.taken_at {
+            lines.push(format!("the data is of {taken_at}"));
+        }
+        let destroys = (!held.is_empty()).then(|| {
+            let rows: u64 = held.iter().map(|h| h.rows).sum();
+            let tables = held.len();
+            format!("{rows} rows in {tables} tables of {}: {}", self.session.label, list_held(&held))
+        });
+        Ok(Preview::Changes { lines, destroys })
+    }
+
+    fn not_empty(&self, held: &[Held]) -> ActionError {
+        ActionError::refused(format!(
+            "restore into `{}`: it holds data: {}",
+            self.session.label,
+            list_held(held)
+        ))
+        .code("target-not-empty")
+        .hint("Restore into a fresh database, or set `overwrite: true` to lose what is there.")
+    }
+
+    fn proof(&self, info: &ObjectInfo, held: &[Held]) -> &'static str {
+        if self.params.verify == Verify::First {
+            "first"
+        } else if info.store_sha256.as_deref() == Some(&self.recorded) {
+            "store"
+        } else if held.is_empty() {
+            "stream"
+        } else {
+            "first"
+        }
+    }
+
+    async fn run(mut self) -> Result<RestoreOutputs, ActionError> {
+        self.alone().await?;
+        let known = markers::find(&self.session).await?;
+        let mine = known.iter().find(|restore| restore.key == self.ctx.key).cloned();
+        if let Some(mine) = &mine {
+            self.same_dump(mine)?;
+            if mine.status == Status::Done {
+                return self.finished(mine);
+            }
+        }
+        let info = self.object().await?;
+        let restore = match mine {
+            Some(mine) if mine.status == Status::Loading => {
+                if mine.etag != info.etag {
+                    return Err(self.take_back(&mine, changed(&self.at)).await);
+                }
+                mine
+            }
+            Some(mine) => {
+                // Emptying was begun by an attempt that died; what it was to lead to starts over.
+                self.empty(&mine.before).await?;
+                self.begin(&info, Vec::new()).await?
+            }
+            None => {
+                let half = known.iter().any(|restore| restore.status != Status::Done);
+                let held = self.held().await?;
+                if !self.params.overwrite && half {
+                    return Err(ActionError::refused(format!(
+                        "restore into `{}`: another restore has begun to fill it and is not done",
+                        self.session.label
+                    ))
+                    .code("target-half-loaded")
+                    .hint("Resume that run, or set `overwrite: true` to lose what it loaded."));
+                }
+                if !self.params.overwrite && !held.is_empty() {
+                    return Err(self.not_empty(&held));
+                }
+                self.begin(&info, held).await?
+            }
+        };
+        let stopped = match self.load(&restore, &info).await {
+            Ok(outputs) => return Ok(outputs),
+            Err(stopped) => stopped,
+        };
+        if stopped.spoiled {
+            return Err(self.take_back(&restore, stopped.error).await);
+        }
+        Err(stopped.error)
+    }
+
+    /// Two restores never fill one database side by side, whatever their steps are. Waits a little: the server
+    /// takes its time to notice that an attempt before this one has gone.
+    async fn alone(&self) -> Result<(), ActionError> {
+        let attempted = || format!("restore into `{}`: another restore is at work there", self.session.label);
+        let lock = format!(
+            "set lock_timeout = '{LOCK_SECONDS}s'; select pg_catalog.pg_advisory_lock({LOCK}); set lock_timeout = 0"
+        );
+        timed(self.session.client.batch_execute(&lock), attempted)
+            .await
+            .map_err(|error| error.code("target-busy"))
+    }
+
+    fn same_dump(&self, mine: &markers::Restore) -> Result<(), ActionError> {
+        if mine.sha256 == self.recorded && mine.url == self.params.backup.url {
+            return Ok(());
+        }
+        Err(ActionError::refused(format!(
+            "go on restoring `{}` into `{}`: this step began with `{}` (sha256 {})",
+            self.at, self.session.label, mine.url, mine.sha256
+        ))
+        .code("other-backup")
+        .hint("Start a new run, with `overwrite: true` or into a fresh database."))
+    }
+
+    fn finished(&self, mine: &markers::Restore) -> Result<RestoreOutputs, ActionError> {
+        let outputs = mine.outputs.clone().unwrap_or_default();
+        serde_json::from_value(outputs).map_err(|error| {
+            ActionError::refused(format!("read what the restore into `{}` came to", self.session.label))
+                .because(error)
+                .code("markers-damaged")
+        })
+    }
+
+    /// Proves the bytes first where that is called for, empties a target that holds data, and writes the marker
+    /// that says "loading".
+    async fn begin(&mut self, info: &ObjectInfo, held: Vec<Held>) -> Result<markers::Restore, ActionError> {
+        let proof = self.proof(info, &held);
+        if proof == "first" {
+            let tap = read(self.ctx, &self.at, info).await?;
+            let found = self.drain(&tap).await.map_err(|failure| self.unread(failure))?;
+            if found != self.recorded {
+                return Err(self.mismatch(&found));
+            }
+        }
+        let mut restore = markers::Restore {
+            key: self.ctx.key.clone(),
+            url: self.params.backup.url.clone(),
+            sha256: self.recorded.clone(),
+            etag: info.etag.clone(),
+            chunk_bytes: self.params.chunk_mib << 20,
+            verified_by: proof.into(),
+            status: Status::Emptying,
+            before: Catalog::default(),
+            outputs: None,
+        };
+        let mut now = Catalog::read(&self.session).await?;
+        if self.params.overwrite {
+            let keep = self.ground(&now).keep(&now);
+            if !held.is_empty() || now.relations.len() > keep.relations.len() {
+                markers::forget(&self.session).await?;
+                restore.before = keep.clone();
+                markers::begin(&self.session, &restore).await?;
+                self.empty(&keep).await?;
+                now = Catalog::read(&self.session).await?;
+            }
+        }
+        restore.before = now;
+        restore.status = Status::Loading;
+        markers::begin(&self.session, &restore).await?;
+        Ok(restore)
+    }
+
+    async fn empty(&self, keep: &Catalog) -> Result<(), ActionError> {
+        empty::empty(&self.session, &self.ground(keep), keep).await
+    }
+
+    fn unread(&self, failure: Failure) -> ActionError {
+        match failure {
+            Failure::Changed => changed(&self.at),
+            Failure::Broken(_) => {
+                ActionError::unchanged(format!("read `{}` to its end", self.at)).because(failure)
+            }
+            Failure::Cancelled => {
+                ActionError::unchanged(format!("read `{}` to its end: a stop was asked for", self.at))
+                    .code("stopped")
+            }
+        }
+    }
+
+    /// Reads the rest of the object on a thread that may block; the sha256 of the whole.
+    async fn drain(&self, tap: &Tap) -> Result<String, Failure> {
+        let reader = tap.clone();
+        let mut reading = tokio::task::spawn_blocking(move || reader.finish());
+        let mut tick = tokio::time::interval(Duration::from_millis(500));
+        loop {
+            tokio::select! {
+                found = &mut reading => {
+                    return found.unwrap_or_else(|error| Err(Failure::Broken(error.to_string())));
+                }
+                () = self.ctx.stop.wait() => {
+                    tap.cancel();
+                    return Err(Failure::Cancelled);
+                }
+                _ = tick.tick() => {
+                    let (done, total) = (tap.bytes_read(), Some(tap.size_bytes()));
+                    self.ctx.progress.report(Progress { done, total, unit: "bytes", message: "checksum".into() });
+                }
+            }
+        }
+    }
+
+    async fn load(&self, restore: &markers::Restore, info: &ObjectInfo) -> Result<RestoreOutputs, Stopped> {
+        self.settle().await?;
+        let tap = read(self.ctx, &self.at, info).await?;
+        let there = markers::chunks(&self.session, &restore.key).await?;
+        let (send, items) = mpsc::channel(QUEUE);
+        let chunk_bytes = usize::try_from(restore.chunk_bytes).unwrap_or(8 << 20);
+        let source = tap.clone();
+        let reader = tokio::task::spawn_blocking(move || feed::feed(source, chunk_bytes, send));
+        let mut loader = Loader {
+            ctx: self.ctx,
+            session: &self.session,
+            ground: self.ground(&restore.before),
+            there,
+            tap: tap.clone(),
+            tally: Tally::default(),
+            replica: None,
+        };
+        let loaded = loader.run(items).await;
+        let tally = loader.tally;
+        reader
+            .await
+            .map_err(|error| ActionError::unchanged("read the dump: its thread died").because(error))?;
+        let loaded = match loaded {
+            Ok(()) if !tally.complete => {
+                let error =
+                    ActionError::refused(format!("restore `{}`: it does not say that it is whole", self.at));
+                Err(Stopped { error: error.code("cut-off"), spoiled: true })
+            }
+            other => other,
+        };
+        // Bytes that went wrong may look like bad SQL: they are judged by their hash before by their text.
+        let suspect = match &loaded {
+            Ok(()) => true,
+            Err(stopped) => {
+                stopped.spoiled
+                    || (restore.verified_by == "stream" && stopped.error.aftermath == Aftermath::Refused)
+            }
+        };
+        if suspect {
+            match self.drain(&tap).await {
+                Ok(found) if found != self.recorded => {
+                    return Err(Stopped { error: self.mismatch(&found), spoiled: true });
+                }
+                Ok(_) => {}
+                Err(failure) => {
+                    loaded?;
+                    let spoiled = failure == Failure::Changed;
+                    return Err(Stopped { error: self.unread(failure), spoiled });
+                }
+            }
+        }
+        loaded?;
+        self.conclude(restore, info, tally).await.map_err(Stopped::from)
+    }
+
+    /// Settings of the session for loading. The dump sets its own on top.
+    async fn settle(&self) -> Result<(), ActionError> {
+        // A commit that a crash of the server takes back takes its marker back as well, so no chunk waits for
+        // the disk; the markers' own changes of status do.
+        let sql = "set statement_timeout = 0; set lock_timeout = 0; set idle_in_transaction_session_timeout = 0; \
+                   set synchronous_commit = off; set client_min_messages = warning; set check_function_bodies = off; \
+                   set row_security = off";
+        timed(self.session.client.batch_execute(sql), || format!("set up `{}`", self.session.label)).await
+    }
+
+    /// Compares, then makes the outputs durable in the target.
+    async fn conclude(
+        &self,
+        restore: &markers::Restore,
+        info: &ObjectInfo,
+        tally: Tally,
+    ) -> Result<RestoreOutputs, ActionError> {
+        let label = &self.session.label;
+        let reset = "reset all; set statement_timeout = 0; set row_security = off";
+        let reset = self.session.client.batch_execute(reset).await;
+        reset.map_err(|error| failed(format!("set up `{label}`"), error))?;
+        verify::compare(&self.session, &tally.expected, &restore.before, &tally.rows).await?;
+        let tables = tally.expected.table_count().max(tally.rows.len());
+        let outputs = RestoreOutputs {
+            connection: self.params.into.clone(),
+            tables: tables as u64,
+            rows: tally.rows.values().sum(),
+            bytes: info.size_bytes,
+            statements: tally.statements,
+            skipped: tally.skipped.into_iter().collect(),
+            profile_version: if self.params.profile == Profile::Supabase {
+                VERSION.into()
+            } else {
+                "plain".into()
+            },
+            taken_at: self.params.backup.taken_at,
+            seconds: self.began.elapsed().as_secs_f64(),
+            verified_by: restore.verified_by.clone(),
+        };
+        let json = serde_json::to_value(&outputs)
+            .map_err(|error| ActionError::refused("write down the outputs of the restore").because(error))?;
+        markers::finish(&self.session, &restore.key, &json).await?;
+        Ok(outputs)
+    }
+
+    /// Removes what was loaded and gives the error that made it necessary. What cannot be removed now is
+    /// marked, and removed by the next attempt before it does anything else.
+    async fn take_back(&self, restore: &markers::Restore, error: ActionError) -> ActionError {
+        let removed = async {
+            // The session may be lost, or in a state that the dump left it in; what it holds open would be
+            // waited for.
+            if let Err(error) = self.session.client.batch_execute("rollback").await {
+                tracing::debug!(%error, "the loading session is lost");
+            }
+            let session = connect(self.ctx, &self.params.into).await?;
+            markers::set_status(&session, &restore.key, Status::Emptying).await?;
+            empty::empty(&session, &self.ground(&restore.before), &restore.before).await?;
+            markers::forget(&session).await
+        };
+        match removed.await {
+            Ok(()) => error.hint("What had been loaded was removed; the target is as it was before."),
+            Err(left) => {
+                let hint = format!(
+                    "What had been loaded is still in the target: could not {left}. Nothing may use it; the next attempt removes it first."
+                );
+                error.hint(hint)
+            }
+        }
+    }
+}
+
+fn changed(at: &Location) -> ActionError {
+    ActionError::refused(format!("read `{at}`: the object changed while it was read"))
+        .code("object-changed")
+        .hint("Somebody writes to the backup's name. Select a backup again, in a new run.")
+}

@@ -1,0 +1,34 @@
+//! Restores a dump: one streaming pass, in bounded memory, exactly once.
+//!
+//! | part       | what it does                                              |
+//! |------------|-----------------------------------------------------------|
+//! | `action`   | decides what may be touched, and when success may be said |
+//! | `feed`     | a thread that reads the dump                              |
+//! | `batch`    | cuts it into chunks, always at the same places            |
+//! | `load`     | carries chunks over, each with its marker                 |
+//! | `markers`  | what the target remembers of it                           |
+//! | `platform` | what a platform owns in the target                        |
+//! | `verify`   | compares the result with the dump                         |
+//! | `empty`    | takes everything back                                     |
+//!
+//! The one rule (P9): success is said only after the sha256 of the bytes that were loaded matched the
+//! recorded one and the dump said that it is whole. A fresh target is filled while that hash is computed.
+//! Nobody can see it meanwhile: its address is known to no application before a later step, tagged
+//! `expose`, runs (G08), and that step needs this one's success. What turns out to be unverified is
+//! removed before the error is returned. A target that holds data is not touched before the whole object
+//! was hashed, unless the store's own checksum already proved the same.
+
+mod action;
+mod batch;
+mod empty;
+mod feed;
+mod load;
+mod markers;
+mod platform;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use action::{Restore, RestoreOutputs, RestoreParams, Skipped, Verify};
+pub use platform::Profile;

@@ -1,0 +1,116 @@
+//! A restore that was stopped or killed goes on, and no row is there twice.
+
+use super::*;
+use crate::typed::Typed as _;
+
+#[tokio::test]
+async fn a_stopped_restore_goes_on_where_it_was() {
+    for args in [&[][..], &["-Fc"], &["--inserts"]] {
+        let stage = Stage::new().await;
+        let params = stage.dumped(&stage.source.dump(args));
+        let mut stops = 0;
+        let outputs = loop {
+            stage.world.stop.after_reports(2);
+            match stage.restore(stops + 1, &params).await {
+                Ok(outputs) => break outputs,
+                Err(error) => assert_eq!(error.code, Some("stopped"), "{args:?}: {error:#?}"),
+            }
+            stage.world.stop.calm();
+            stops += 1;
+            assert!(stops < 30, "{args:?}: it gets nowhere");
+        };
+        assert!(stops >= 2, "{args:?}: stopped {stops} times");
+        assert_eq!(outputs.rows, 500 + 30_003 + 2 + 100, "{args:?}");
+        stage.assert_same(&format!("{args:?}, stopped {stops} times")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_restore_whose_backend_is_killed_goes_on() {
+    let stage = Stage::new().await;
+    let params = stage.dumped(&stage.source.dump(&[]));
+    let kill = async {
+        stage.world.stop.reported().await;
+        stage.source.text("select count(pg_terminate_backend(pid)) || '' from pg_stat_activity where application_name like 'runbook/0000aaaa/%'").await
+    };
+    let (broken, killed) = tokio::join!(stage.restore(1, &params), kill);
+    assert_eq!(killed, "1");
+    let broken = broken.unwrap_err();
+    assert!(matches!(broken.aftermath, runbook_core::action::Aftermath::Unchanged { .. }), "{broken:#?}");
+    stage.restore(2, &params).await.unwrap();
+    stage.assert_same("killed once").await;
+}
+
+#[tokio::test]
+async fn another_dump_does_not_go_on_where_one_was_left() {
+    let stage = Stage::new().await;
+    let params = stage.dumped(&stage.source.dump(&[]));
+    stage.world.stop.after_reports(1);
+    stage.restore(1, &params).await.unwrap_err();
+    stage.world.stop.calm();
+
+    let other = stage.dumped(&stage.source.dump(&["-Fc"]));
+    assert_eq!(stage.restore(2, &other).await.unwrap_err().code, Some("other-backup"));
+    let by_another = Restore.run(&stage.world.at(1, "k2"), params.clone()).await.unwrap_err();
+    assert_eq!(by_another.code, Some("target-half-loaded"));
+    // The object under the name is another one now: what was loaded of the old one cannot be completed.
+    assert_eq!(stage.restore(2, &params).await.unwrap_err().code, Some("object-changed"));
+    stage.assert_untouched("after the object changed").await;
+}
+
+#[tokio::test]
+async fn half_a_restore_is_given_up_for_an_overwrite_by_another_step() {
+    let stage = Stage::new().await;
+    let mut params = stage.dumped(&stage.source.dump(&[]));
+    stage.world.stop.after_reports(1);
+    stage.restore(1, &params).await.unwrap_err();
+    stage.world.stop.calm();
+    params.overwrite = true;
+    Restore.run(&stage.world.at(1, "k2"), params).await.unwrap();
+    stage.assert_same("overwritten").await;
+}
+
+#[tokio::test]
+async fn the_old_epochs_backend_is_ended_before_a_repeat() {
+    let stage = Stage::new().await;
+    let params = stage.dumped(&stage.source.dump(&[]));
+    let old = crate::postgres::connect(&stage.world.at(1, "k1"), &params.into).await.unwrap();
+    let busy = tokio::spawn(async move { old.client.batch_execute("select pg_sleep(600)").await });
+    let other = crate::postgres::connect(&stage.world.at(3, "k1"), &params.into).await.unwrap();
+    let sleeping = "select count(*) || '' from pg_stat_activity where query like 'select pg_sleep%' and state = 'active' and pid <> pg_backend_pid()";
+    while stage.source.text(sleeping).await != "1" {
+        tokio::task::yield_now().await;
+    }
+    let ended = Restore.fence(&stage.world.at(3, "k1"), params.clone()).await.unwrap();
+    assert_eq!(ended, 1);
+    assert!(busy.await.unwrap().is_err());
+    other.client.batch_execute("select 1").await.unwrap();
+    assert_eq!(stage.source.text(sleeping).await, "0");
+    assert_eq!(Restore.fence(&stage.world.at(3, "k1"), params).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn two_restores_do_not_fill_one_database_side_by_side() {
+    let stage = Stage::new().await;
+    let params = stage.dumped(&stage.source.dump(&[]));
+    stage.target.sql(&format!("select pg_advisory_lock({})", super::super::action::LOCK)).await;
+    let error = stage.restore(1, &params).await.unwrap_err();
+    assert_eq!(error.code, Some("target-busy"), "{error:#?}");
+    stage.assert_untouched("busy").await;
+}
+
+#[tokio::test]
+async fn chunks_that_came_from_other_bytes_are_not_built_upon() {
+    let stage = Stage::new().await;
+    let params = stage.dumped(&stage.source.dump(&[]));
+    stage.world.stop.after_reports(3);
+    stage.restore(1, &params).await.unwrap_err();
+    stage.world.stop.calm();
+    stage
+        .target
+        .sql("update _runbook.chunks set chunk = jsonb_set(chunk, '{sum}', '\"00\"') where seq = 1")
+        .await;
+    let error = stage.restore(2, &params).await.unwrap_err();
+    assert_eq!(error.code, Some("checksum-mismatch"), "{error:#?}");
+    stage.assert_untouched("other bytes").await;
+}

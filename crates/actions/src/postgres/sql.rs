@@ -1,0 +1,614 @@
+//! Looks at the head of a statement: what it makes or changes, and on which object. Not a parser: what it
+//! does not know is [`What::Other`], and nothing is lost by that but a name in an error.
+
+use std::iter::Peekable;
+
+/// Tokens looked at: the names stand at the head of every statement that matters, after a function's
+/// arguments at most.
+const TOKENS_MAX: usize = 500;
+
+/// An identifier as SQL, always quoted.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// `"schema"."name"`: names an object in SQL and in the catalog's maps.
+pub(super) fn qualified(schema: &str, name: &str) -> String {
+    format!("{}.{}", quoted(schema), quoted(name))
+}
+
+/// A text as an SQL literal.
+pub(super) fn literal(text: &str) -> String {
+    if text.contains('\\') {
+        format!(" E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+    } else {
+        format!("'{}'", text.replace('\'', "''"))
+    }
+}
+
+/// How a person reads a quoted name: `public.users`. Control characters are shown escaped.
+pub(super) fn plain(name: &str) -> String {
+    name.replace('"', "")
+        .chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+        .collect()
+}
+
+/// The schema of a quoted qualified name, unquoted.
+pub(super) fn schema_of(name: &str) -> String {
+    let mut words = Words::new(name);
+    match words.next() {
+        Some(Token::Quoted(schema) | Token::Word(schema)) => schema,
+        _ => String::new(),
+    }
+}
+
+/// One token of a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Token {
+    /// A bare word, in lower case.
+    Word(String),
+    /// An identifier that was quoted.
+    Quoted(String),
+    /// Any literal.
+    Text(String),
+    /// One other character.
+    Mark(char),
+}
+
+/// Iterates over tokens; comments and spaces are left out.
+pub(super) struct Words<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Words<'a> {
+    pub(super) fn new(sql: &'a str) -> Self {
+        Self { rest: sql }
+    }
+
+    fn skip_blank(&mut self) {
+        loop {
+            self.rest = self.rest.trim_start();
+            if self.rest.starts_with("--") {
+                self.rest = self.rest.find('\n').map_or("", |end| &self.rest[end..]);
+            } else if self.rest.starts_with("/*") {
+                self.rest = self.rest.find("*/").map_or("", |end| &self.rest[end + 2..]);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Takes up to the closing mark; a doubled mark stands for itself.
+    fn enclosed(&mut self, mark: char) -> String {
+        let mut text = String::new();
+        let mut chars = self.rest[1..].char_indices().peekable();
+        while let Some((at, c)) = chars.next() {
+            if c != mark {
+                text.push(c);
+            } else if chars.next_if(|&(_, next)| next == mark).is_some() {
+                text.push(mark);
+            } else {
+                self.rest = &self.rest[1 + at + 1..];
+                return text;
+            }
+        }
+        self.rest = "";
+        text
+    }
+
+    fn dollar(&mut self) -> Option<String> {
+        let end = self.rest[1..].find('$')? + 2;
+        let tag = &self.rest[..end];
+        if !tag[1..end - 1].chars().all(|c| c.is_alphanumeric() || c == '_') {
+            return None;
+        }
+        let close = self.rest[end..].find(tag)?;
+        let text = self.rest[end..end + close].to_string();
+        self.rest = &self.rest[end + close + tag.len()..];
+        Some(text)
+    }
+}
+
+impl Iterator for Words<'_> {
+    type Item = Token;
+
+    fn next(&mut self) -> Option<Token> {
+        self.skip_blank();
+        let first = self.rest.chars().next()?;
+        if first == '"' {
+            return Some(Token::Quoted(self.enclosed('"')));
+        }
+        if first == '\'' {
+            return Some(Token::Text(self.enclosed('\'')));
+        }
+        if first == '$'
+            && let Some(text) = self.dollar()
+        {
+            return Some(Token::Text(text));
+        }
+        if first.is_alphanumeric() || first == '_' {
+            let part = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+            let end = self.rest.find(|c| !part(c)).unwrap_or(self.rest.len());
+            let word = self.rest[..end].to_lowercase();
+            self.rest = &self.rest[end..];
+            return Some(Token::Word(word));
+        }
+        self.rest = &self.rest[first.len_utf8()..];
+        Some(Token::Mark(first))
+    }
+}
+
+/// What a statement does, as far as a restore wants to know. Names are quoted, with their schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum What {
+    /// `SET`, `RESET`, `set_config`: belongs to the session.
+    Session { setting: String },
+    /// Opens a transaction.
+    Begin,
+    /// Ends one.
+    Commit,
+    /// Makes, changes or drops the database itself.
+    Database,
+    /// Makes an object; `on` is the table of an index, trigger, policy or rule.
+    Create { kind: &'static str, name: String, on: Option<String> },
+    /// `ALTER TABLE … ADD CONSTRAINT`.
+    AddConstraint { table: String, name: String },
+    /// `ALTER TABLE … ENABLE ROW LEVEL SECURITY`.
+    EnableRls { table: String },
+    /// `ALTER … OWNER TO role`.
+    Owner { kind: String, name: String, role: String },
+    /// Any other `ALTER` or `COMMENT`, `GRANT`, `REVOKE`, `SECURITY LABEL` on an object.
+    On { verb: &'static str, kind: String, name: String },
+    /// `ALTER DEFAULT PRIVILEGES FOR ROLE role`.
+    DefaultPrivileges { role: String },
+    /// `INSERT INTO`.
+    Insert { table: String },
+    /// `COPY … FROM`.
+    Copy { table: String },
+    /// `SELECT setval('sequence', …)`.
+    Setval { sequence: String },
+    /// `SELECT lo_open`, `lowrite`, `lo_close`, `lo_create` and so on.
+    LargeObject,
+    /// Anything else.
+    Other,
+}
+
+type Cursor<'a> = Peekable<std::iter::Take<Words<'a>>>;
+
+/// Looks at a statement.
+pub(super) fn what(sql: &str) -> What {
+    let mut at = Words::new(sql).take(TOKENS_MAX).peekable();
+    let Some(Token::Word(verb)) = at.next() else { return What::Other };
+    match verb.as_str() {
+        "set" | "reset" => {
+            let _ = word(&mut at, "session") || word(&mut at, "local");
+            What::Session { setting: name_part(&mut at).unwrap_or_default() }
+        }
+        "begin" | "start" => What::Begin,
+        "commit" | "end" => What::Commit,
+        "create" => create(&mut at),
+        "alter" => alter(&mut at),
+        "drop" if word(&mut at, "database") => What::Database,
+        "comment" | "security" => on(&mut at, "comment"),
+        "grant" => on(&mut at, "grant"),
+        "revoke" => on(&mut at, "revoke"),
+        "insert" => {
+            word(&mut at, "into");
+            What::Insert { table: name(&mut at) }
+        }
+        "copy" => What::Copy { table: name(&mut at) },
+        "refresh" => {
+            word(&mut at, "materialized");
+            word(&mut at, "view");
+            What::On { verb: "refresh", kind: "materialized view".into(), name: name(&mut at) }
+        }
+        "select" => select(&mut at),
+        _ => What::Other,
+    }
+}
+
+fn word(at: &mut Cursor<'_>, wanted: &str) -> bool {
+    at.next_if(|t| matches!(t, Token::Word(w) if w == wanted)).is_some()
+}
+
+fn name_part(at: &mut Cursor<'_>) -> Option<String> {
+    match at.next_if(|t| matches!(t, Token::Word(_) | Token::Quoted(_)))? {
+        Token::Word(name) | Token::Quoted(name) => Some(name),
+        _ => None,
+    }
+}
+
+/// A name, quoted; one without a schema stays so (`"x"`), for schemas and the like.
+fn bare(at: &mut Cursor<'_>) -> String {
+    name_part(at).map(|n| quoted(&n)).unwrap_or_default()
+}
+
+/// A name with its schema; `public` when it has none.
+fn name(at: &mut Cursor<'_>) -> String {
+    let Some(first) = name_part(at) else { return String::new() };
+    if at.next_if_eq(&Token::Mark('.')).is_some() {
+        return qualified(&first, &name_part(at).unwrap_or_default());
+    }
+    qualified("public", &first)
+}
+
+fn if_not_exists(at: &mut Cursor<'_>) {
+    if word(at, "if") {
+        word(at, "not");
+        word(at, "exists");
+    }
+}
+
+/// Goes on to the word and past it.
+fn past(at: &mut Cursor<'_>, wanted: &str) -> bool {
+    at.by_ref().any(|t| matches!(t, Token::Word(w) if w == wanted))
+}
+
+fn create(at: &mut Cursor<'_>) -> What {
+    if word(at, "or") {
+        word(at, "replace");
+    }
+    for skip in [
+        "unique",
+        "unlogged",
+        "global",
+        "local",
+        "temporary",
+        "trusted",
+        "procedural",
+        "constraint",
+        "recursive",
+        "default",
+    ] {
+        word(at, skip);
+    }
+    let Some(kind) = name_part(at) else { return What::Other };
+    let create = |kind, name, on| What::Create { kind, name, on };
+    match kind.as_str() {
+        "database" => What::Database,
+        "schema" => {
+            if_not_exists(at);
+            create("schema", bare(at), None)
+        }
+        "extension" => {
+            if_not_exists(at);
+            create("extension", bare(at), None)
+        }
+        "publication" => create("publication", bare(at), None),
+        "subscription" => create("subscription", bare(at), None),
+        "event" => {
+            word(at, "trigger");
+            create("event trigger", bare(at), None)
+        }
+        "materialized" => {
+            word(at, "view");
+            if_not_exists(at);
+            create("materialized view", name(at), None)
+        }
+        "foreign" => match name_part(at).as_deref() {
+            Some("table") => {
+                if_not_exists(at);
+                create("foreign table", name(at), None)
+            }
+            _ => What::Other,
+        },
+        "table" | "sequence" | "view" | "type" | "domain" | "function" | "procedure" | "aggregate" => {
+            if_not_exists(at);
+            let kind = match kind.as_str() {
+                "table" => "table",
+                "sequence" => "sequence",
+                "view" => "view",
+                "type" | "domain" => "type",
+                _ => "function",
+            };
+            create(kind, name(at), None)
+        }
+        "index" => {
+            word(at, "concurrently");
+            if_not_exists(at);
+            let index = name_part(at).unwrap_or_default();
+            past(at, "on");
+            word(at, "only");
+            let table = name(at);
+            create("index", qualified(&schema_of(&table), &index), Some(table))
+        }
+        "trigger" | "policy" | "rule" => {
+            let kind = match kind.as_str() {
+                "trigger" => "trigger",
+                "policy" => "policy",
+                _ => "rule",
+            };
+            let own = bare(at);
+            past(at, if kind == "rule" { "to" } else { "on" });
+            create(kind, own, Some(name(at)))
+        }
+        _ => What::Other,
+    }
+}
+
+fn alter(at: &mut Cursor<'_>) -> What {
+    let Some(kind) = kind(at) else { return What::Other };
+    if kind == "database" {
+        return What::Database;
+    }
+    if kind == "default" {
+        word(at, "privileges");
+        let role = if word(at, "for") {
+            let _ = word(at, "role") || word(at, "user");
+            bare(at)
+        } else {
+            String::new()
+        };
+        return What::DefaultPrivileges { role };
+    }
+    if_not_exists(at);
+    word(at, "only");
+    let object = if without_schema(&kind) { bare(at) } else { name(at) };
+    if kind == "table" {
+        if word(at, "add") && word(at, "constraint") {
+            return What::AddConstraint { table: object, name: bare(at) };
+        }
+        if word(at, "enable") && word(at, "row") {
+            return What::EnableRls { table: object };
+        }
+    }
+    if past(at, "owner") && word(at, "to") {
+        return What::Owner { kind, name: object, role: bare(at) };
+    }
+    What::On { verb: "alter", kind, name: object }
+}
+
+fn without_schema(kind: &str) -> bool {
+    matches!(
+        kind,
+        "schema" | "extension" | "publication" | "subscription" | "event trigger" | "role" | "server"
+    )
+}
+
+/// `TABLE`, `EVENT TRIGGER`, `MATERIALIZED VIEW` …
+fn kind(at: &mut Cursor<'_>) -> Option<String> {
+    let first = name_part(at)?;
+    Some(match first.as_str() {
+        "event" if word(at, "trigger") => "event trigger".into(),
+        "materialized" if word(at, "view") => "materialized view".into(),
+        "foreign" if word(at, "table") => "foreign table".into(),
+        "large" if word(at, "object") => "large object".into(),
+        _ => first,
+    })
+}
+
+fn on(at: &mut Cursor<'_>, verb: &'static str) -> What {
+    if !past(at, "on") {
+        return What::Other;
+    }
+    let known = [
+        "table",
+        "schema",
+        "function",
+        "procedure",
+        "sequence",
+        "type",
+        "domain",
+        "view",
+        "index",
+        "extension",
+        "event",
+        "materialized",
+        "foreign",
+        "large",
+        "publication",
+        "column",
+        "database",
+        "trigger",
+        "policy",
+        "constraint",
+        "language",
+        "aggregate",
+        "rule",
+        "all",
+    ];
+    let kind = match at.peek() {
+        Some(Token::Word(w)) if known.contains(&w.as_str()) => kind(at).unwrap_or_default(),
+        _ => "table".into(),
+    };
+    if kind == "database" {
+        return What::Database;
+    }
+    // The trigger's own name is followed by its table; the table says whose it is.
+    let name = if matches!(kind.as_str(), "trigger" | "policy" | "constraint" | "rule") {
+        past(at, "on");
+        name(at)
+    } else if kind == "all" {
+        past(at, "schema");
+        bare(at)
+    } else if without_schema(&kind) || kind == "language" {
+        bare(at)
+    } else {
+        name(at)
+    };
+    What::On { verb, kind, name }
+}
+
+fn select(at: &mut Cursor<'_>) -> What {
+    if word(at, "pg_catalog") {
+        at.next();
+    }
+    match name_part(at).as_deref() {
+        Some("set_config") => {
+            at.next();
+            let setting = match at.next() {
+                Some(Token::Text(setting)) => setting,
+                _ => String::new(),
+            };
+            What::Session { setting }
+        }
+        Some("setval") => {
+            at.next();
+            let Some(Token::Text(sequence)) = at.next() else { return What::Other };
+            What::Setval { sequence: name(&mut Words::new(&sequence).take(4).peekable()) }
+        }
+        Some(f) if f.starts_with("lo_") || f == "lowrite" => What::LargeObject,
+        _ => What::Other,
+    }
+}
+
+/// The word by which a statement begins or ends a transaction; going back to a savepoint does neither.
+pub(super) fn ends_transaction(sql: &str) -> Option<&'static str> {
+    let mut words = Words::new(sql);
+    let Some(Token::Word(head)) = words.next() else { return None };
+    let second = words.next();
+    let is = |wanted: &str| matches!(&second, Some(Token::Word(word)) if word == wanted);
+    match head.as_str() {
+        "rollback" if is("to") => None,
+        "prepare" if !is("transaction") => None,
+        _ => ["begin", "start", "commit", "end", "rollback", "abort", "prepare"]
+            .into_iter()
+            .find(|w| *w == head),
+    }
+}
+
+/// The name of a statement that PostgreSQL refuses inside a transaction.
+pub(super) fn outside_transactions(sql: &str) -> Option<&'static str> {
+    let head: Vec<_> = Words::new(sql)
+        .take(8)
+        .map(|token| match token {
+            Token::Word(word) => word,
+            _ => String::new(),
+        })
+        .collect();
+    let word = |at: usize| head.get(at).map_or("", String::as_str);
+    let concurrently = head.iter().any(|w| w == "concurrently");
+    match (word(0), word(1)) {
+        ("create" | "drop" | "reindex", _)
+            if concurrently && head.iter().any(|w| w == "index" || w == "table" || w == "schema") =>
+        {
+            Some("INDEX CONCURRENTLY")
+        }
+        ("create" | "drop", "database") => Some("CREATE or DROP DATABASE"),
+        ("create" | "drop", "tablespace") => Some("CREATE or DROP TABLESPACE"),
+        ("alter", "system") => Some("ALTER SYSTEM"),
+        ("vacuum", _) => Some("VACUUM"),
+        ("reindex", "database" | "system") => Some("REINDEX DATABASE"),
+        _ => None,
+    }
+}
+
+/// How many columns a `CREATE TABLE` lists; none when it takes them from elsewhere.
+pub(super) fn column_count(create_table: &str) -> Option<usize> {
+    let mut depth = 0usize;
+    let (mut columns, mut fresh) = (0, false);
+    for token in Words::new(create_table) {
+        match token {
+            Token::Mark('(') => {
+                depth += 1;
+                fresh = depth == 1;
+            }
+            Token::Mark(')') if depth == 1 => return Some(columns),
+            Token::Mark(')') => depth = depth.saturating_sub(1),
+            Token::Mark(',') if depth == 1 => fresh = true,
+            Token::Word(w) if depth == 0 && matches!(w.as_str(), "partition" | "of" | "as") => return None,
+            Token::Word(w)
+                if fresh
+                    && depth == 1
+                    && matches!(
+                        w.as_str(),
+                        "constraint" | "primary" | "unique" | "check" | "foreign" | "exclude" | "like"
+                    ) =>
+            {
+                if w == "like" {
+                    return None;
+                }
+                fresh = false;
+            }
+            Token::Word(_) | Token::Quoted(_) if fresh => {
+                columns += 1;
+                fresh = false;
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_is_known_by_its_head() {
+        let cases = [
+            ("-- Name: x\n\nCREATE TABLE public.users (\n id int", "table", "\"public\".\"users\"", None),
+            (
+                "CREATE UNIQUE INDEX i ON ONLY auth.\"Users\" USING btree (a)",
+                "index",
+                "\"auth\".\"i\"",
+                Some("\"auth\".\"Users\""),
+            ),
+            (
+                "CREATE TRIGGER t AFTER INSERT OR UPDATE ON auth.users FOR EACH ROW",
+                "trigger",
+                "\"t\"",
+                Some("\"auth\".\"users\""),
+            ),
+            (
+                "CREATE POLICY \"a b\" ON storage.objects USING (true)",
+                "policy",
+                "\"a b\"",
+                Some("\"storage\".\"objects\""),
+            ),
+            (
+                "CREATE OR REPLACE FUNCTION \"public\".\"f\"(a int) RETURNS int",
+                "function",
+                "\"public\".\"f\"",
+                None,
+            ),
+            (
+                "CREATE EXTENSION IF NOT EXISTS pgcrypto WITH SCHEMA extensions",
+                "extension",
+                "\"pgcrypto\"",
+                None,
+            ),
+        ];
+        for (sql, kind, name, on) in cases {
+            let expected = What::Create { kind, name: name.into(), on: on.map(Into::into) };
+            assert_eq!(what(sql), expected, "{sql}");
+        }
+        assert_eq!(
+            what("ALTER TABLE ONLY public.a ADD CONSTRAINT a_pkey PRIMARY KEY (id)"),
+            What::AddConstraint { table: "\"public\".\"a\"".into(), name: "\"a_pkey\"".into() }
+        );
+        assert_eq!(
+            what("SELECT pg_catalog.set_config('search_path', '', false)"),
+            What::Session { setting: "search_path".into() }
+        );
+        assert_eq!(
+            what("ALTER TABLE auth.users OWNER TO supabase_auth_admin"),
+            What::Owner {
+                kind: "table".into(),
+                name: "\"auth\".\"users\"".into(),
+                role: "\"supabase_auth_admin\"".into()
+            }
+        );
+        assert_eq!(
+            what("SELECT pg_catalog.setval('public.\"S\"', 3, true)"),
+            What::Setval { sequence: "\"public\".\"S\"".into() }
+        );
+        assert_eq!(
+            what("ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin IN SCHEMA public GRANT ALL"),
+            What::DefaultPrivileges { role: "\"supabase_admin\"".into() }
+        );
+    }
+
+    #[test]
+    fn columns_are_counted_without_constraints() {
+        assert_eq!(
+            column_count(
+                "CREATE TABLE a (x int DEFAULT f(1,2), \"check\" text, y numeric(3,1), CONSTRAINT c CHECK (x > 0), UNIQUE (x, y))"
+            ),
+            Some(3)
+        );
+        assert_eq!(column_count("CREATE TABLE p PARTITION OF a FOR VALUES FROM (1) TO (2)"), None);
+        assert_eq!(column_count("CREATE TABLE e ()"), Some(0));
+    }
+}

@@ -1,0 +1,398 @@
+//! One object as a stream of bytes that cannot change on the way: ranged GETs bound to one ETag, several
+//! in flight, in order, each retried by itself; sha256 of every byte as it passes. A file is read the
+//! same way. The reading end blocks: it belongs on a thread of its own.
+//!
+//! Memory is bounded by [`PART_BYTES`] times the parts in flight and waiting.
+
+use std::fmt;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use backon::{ExponentialBuilder, Retryable as _};
+use bytes::{Buf as _, Bytes};
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
+use runbook_core::action::{ActionError, Context};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+
+use super::location::Location;
+use super::store::{Store, status};
+
+/// One ranged GET: large enough that requests do not count, small enough to retry. Tests have small objects,
+/// which should have many parts.
+const PART_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 8 << 20 };
+/// Parts asked for at a time; more bring nothing beside COPY (facts/restore-limits.md).
+const PARTS_IN_FLIGHT: usize = 3;
+/// Tries per part.
+const PART_TRIES: usize = 6;
+/// A part that takes longer is asked for again.
+const PART_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// What is known of an object without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// What every read is bound to; for a file its size and time of change.
+    pub etag: Option<String>,
+    /// The store's own full-object sha256, lower-case hex.
+    pub store_sha256: Option<String>,
+    /// When it was written.
+    pub last_modified: Option<Timestamp>,
+}
+
+/// Looks at an object without reading it. One that is not there is refused.
+pub async fn inspect(ctx: &Context, at: &Location) -> Result<ObjectInfo, ActionError> {
+    let gone = || ActionError::refused(format!("find `{at}`: it is not there")).code("object-missing");
+    match at {
+        Location::S3 { bucket, key } => Store::bucket(ctx, bucket).await?.head(key).await?.ok_or_else(gone),
+        Location::File(path) => match std::fs::metadata(path) {
+            Ok(found) => Ok(file_info(&found)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(gone()),
+            Err(error) => Err(ActionError::refused(format!("look at `{at}`")).because(error)),
+        },
+    }
+}
+
+fn file_info(found: &Metadata) -> ObjectInfo {
+    let changed = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    let nanos = changed.duration_since(SystemTime::UNIX_EPOCH).map(|d| d.as_nanos()).unwrap_or(0);
+    ObjectInfo {
+        size_bytes: found.len(),
+        etag: Some(format!("{}-{nanos}", found.len())),
+        store_sha256: None,
+        last_modified: Timestamp::try_from(changed).ok(),
+    }
+}
+
+/// Starts to read an object that [`inspect`] saw; the bytes are those, or the reader fails.
+pub async fn read(ctx: &Context, at: &Location, info: &ObjectInfo) -> Result<Tap, ActionError> {
+    let from = match at {
+        Location::S3 { bucket, key } => {
+            let Some(etag) = info.etag.clone() else {
+                return Err(ActionError::refused(format!("bind the reading of `{at}`: it has no ETag")));
+            };
+            let store = Store::bucket(ctx, bucket).await?;
+            let (send, parts) = mpsc::channel(1);
+            let object = Pinned { store, key: key.clone(), etag };
+            let pump = tokio::spawn(pump(object, info.size_bytes, send));
+            From::Store { parts, current: Bytes::new(), _pump: StopOnDrop(pump) }
+        }
+        Location::File(path) => {
+            let file = File::open(path)
+                .map_err(|error| ActionError::refused(format!("open `{at}`")).because(error))?;
+            From::File { file, path: path.clone(), etag: info.etag.clone() }
+        }
+    };
+    Ok(Tap(Arc::new(Shared {
+        state: Mutex::new(State { from, hash: Sha256::new(), ended: false, failure: None }),
+        read: AtomicU64::new(0),
+        cancelled: AtomicBool::new(false),
+        size: info.size_bytes,
+    })))
+}
+
+/// Why an object could not be read to its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// Another object is there now under the same name.
+    #[error("read the object: it changed while it was read")]
+    Changed,
+    /// The store or the file failed; trying again may help.
+    #[error("read the object: {0}")]
+    Broken(String),
+    /// The reader was told to stop.
+    #[error("read the object: a stop was asked for")]
+    Cancelled,
+}
+
+/// The reading end of an object; clones read on where another left off, and all see the same digest.
+#[derive(Clone)]
+pub struct Tap(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    read: AtomicU64,
+    cancelled: AtomicBool,
+    size: u64,
+}
+
+struct State {
+    from: From,
+    hash: Sha256,
+    ended: bool,
+    failure: Option<Failure>,
+}
+
+enum From {
+    Store { parts: mpsc::Receiver<Result<Bytes, Failure>>, current: Bytes, _pump: StopOnDrop },
+    File { file: File, path: PathBuf, etag: Option<String> },
+}
+
+/// Ends the fetching when nobody reads any more.
+struct StopOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl fmt::Debug for Tap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tap({} of {} bytes)", self.bytes_read(), self.0.size)
+    }
+}
+
+impl Tap {
+    /// Bytes that passed so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.0.read.load(Ordering::Relaxed)
+    }
+
+    /// Size of the object.
+    pub fn size_bytes(&self) -> u64 {
+        self.0.size
+    }
+
+    /// Lets whoever reads on fail with [`Failure::Cancelled`], on whatever thread that is.
+    pub fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Why reading failed, when it did.
+    pub fn failure(&self) -> Option<Failure> {
+        self.state().failure.clone()
+    }
+
+    /// Reads what is left and gives the sha256 of the whole object, lower-case hex. Blocks.
+    pub fn finish(&self) -> Result<String, Failure> {
+        let mut scratch = vec![0; 256 << 10];
+        let mut tap = self.clone();
+        loop {
+            match tap.read(&mut scratch) {
+                Ok(0) => return Ok(hex::encode(self.state().hash.clone().finalize())),
+                Ok(_) => {}
+                Err(error) => {
+                    return Err(self.failure().unwrap_or_else(|| Failure::Broken(error.to_string())));
+                }
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A reader that panicked left whole values behind: nothing here is half-written.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Read for Tap {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut state = self.state();
+        let state = &mut *state;
+        if self.0.cancelled.load(Ordering::Relaxed) {
+            state.failure.get_or_insert(Failure::Cancelled);
+        }
+        if let Some(failure) = &state.failure {
+            return Err(io::Error::other(failure.clone()));
+        }
+        if state.ended || into.is_empty() {
+            return Ok(0);
+        }
+        let seen = self.0.read.load(Ordering::Relaxed);
+        match state.from.read(into, seen, self.0.size) {
+            Ok(0) => {
+                state.ended = true;
+                Ok(0)
+            }
+            Ok(n) => {
+                state.hash.update(&into[..n]);
+                self.0.read.store(seen + n as u64, Ordering::Relaxed);
+                Ok(n)
+            }
+            Err(failure) => {
+                state.failure = Some(failure.clone());
+                Err(io::Error::other(failure))
+            }
+        }
+    }
+}
+
+impl From {
+    fn read(&mut self, into: &mut [u8], seen: u64, size: u64) -> Result<usize, Failure> {
+        match self {
+            Self::Store { parts, current, .. } => {
+                while current.is_empty() {
+                    match parts.blocking_recv() {
+                        Some(part) => *current = part?,
+                        None if seen == size => return Ok(0),
+                        None => return Err(Failure::Broken("the download was ended".into())),
+                    }
+                }
+                let n = into.len().min(current.len());
+                current.copy_to_slice(&mut into[..n]);
+                Ok(n)
+            }
+            Self::File { file, path, etag } => {
+                let n = file.read(into).map_err(|error| Failure::Broken(error.to_string()))?;
+                let now = if n == 0 { Some(etag_of(path)) } else { None };
+                if seen + n as u64 > size || now.is_some_and(|now| seen != size || now != *etag) {
+                    return Err(Failure::Changed);
+                }
+                Ok(n)
+            }
+        }
+    }
+}
+
+fn etag_of(path: &Path) -> Option<String> {
+    std::fs::metadata(path).ok().and_then(|found| file_info(&found).etag)
+}
+
+struct Pinned {
+    store: Store,
+    key: String,
+    etag: String,
+}
+
+/// Fetches all parts, a few at a time, and hands them on in order. Ends when nobody listens.
+async fn pump(object: Pinned, size: u64, send: mpsc::Sender<Result<Bytes, Failure>>) {
+    let object = &object;
+    let starts = (0..size.div_ceil(PART_BYTES)).map(|n| n * PART_BYTES);
+    let mut parts = futures_util::stream::iter(starts)
+        .map(|from| object.part(from, (from + PART_BYTES).min(size)))
+        .buffered(PARTS_IN_FLIGHT);
+    while let Some(part) = parts.next().await {
+        let over = part.is_err();
+        if send.send(part).await.is_err() || over {
+            return;
+        }
+    }
+}
+
+impl Pinned {
+    async fn part(&self, from: u64, to: u64) -> Result<Bytes, Failure> {
+        let once = || async {
+            match tokio::time::timeout(PART_TIMEOUT, self.try_part(from, to)).await {
+                Ok(part) => part,
+                Err(_) => Err(Failure::Broken(format!("no part at byte {from} within {PART_TIMEOUT:?}"))),
+            }
+        };
+        let patience = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(200))
+            .with_max_delay(Duration::from_secs(10))
+            .with_max_times(PART_TRIES - 1)
+            .with_jitter();
+        once.retry(patience).when(|failure| *failure != Failure::Changed).await
+    }
+
+    async fn try_part(&self, from: u64, to: u64) -> Result<Bytes, Failure> {
+        let request = self.store.client.get_object().bucket(&self.store.bucket).key(&self.key);
+        let range = format!("bytes={from}-{}", to - 1);
+        let answer = match request.range(range).if_match(&self.etag).send().await {
+            Ok(answer) => answer,
+            Err(error) if matches!(status(&error), Some(404 | 412 | 416)) => return Err(Failure::Changed),
+            Err(error) => {
+                return Err(Failure::Broken(aws_sdk_s3::error::DisplayErrorContext(&error).to_string()));
+            }
+        };
+        // Stores exist that ignore If-Match on GET: look at what came.
+        if answer.e_tag() != Some(self.etag.as_str()) {
+            return Err(Failure::Changed);
+        }
+        let part = answer.body.collect().await.map_err(|error| Failure::Broken(error.to_string()))?;
+        let part = part.into_bytes();
+        if part.len() as u64 != to - from {
+            return Err(Failure::Broken(format!(
+                "asked for {} bytes at {from}, got {}",
+                to - from,
+                part.len()
+            )));
+        }
+        Ok(part)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Bucket, World};
+
+    async fn opened(bucket: &Bucket) -> (Tap, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let world = World::new(folder.path(), Some(bucket.settings()));
+        let ctx = world.at(1, "k");
+        let at = Location::parse("s3://backups/a/b").unwrap();
+        let info = inspect(&ctx, &at).await.unwrap();
+        (read(&ctx, &at, &info).await.unwrap(), folder)
+    }
+
+    #[tokio::test]
+    async fn an_object_arrives_whole_in_order_and_hashed() {
+        let bucket = Bucket::start().await;
+        let bytes: Vec<u8> = (0..1_000_003u32).flat_map(u32::to_le_bytes).collect();
+        bucket.put("a/b", &bytes);
+        let (tap, _folder) = opened(&bucket).await;
+        let mut reader = tap.clone();
+        let (first, sum) = tokio::task::spawn_blocking(move || {
+            let mut first = vec![0; 200_000];
+            reader.read_exact(&mut first).unwrap();
+            (first, reader.finish().unwrap())
+        })
+        .await
+        .unwrap();
+        assert_eq!(first, bytes[..200_000]);
+        assert_eq!(sum, hex::encode(Sha256::digest(&bytes)));
+        assert_eq!(tap.bytes_read(), bytes.len() as u64);
+    }
+
+    #[tokio::test]
+    async fn the_stores_own_checksum_of_a_whole_object_is_known() {
+        let bucket = Bucket::start().await;
+        let folder = tempfile::tempdir().unwrap();
+        let world = World::new(folder.path(), Some(bucket.settings()));
+        let store = Store::of(&world.at(1, "k")).await.unwrap();
+        store.put_with_sum("x", b"some bytes").await;
+        let sum = store.head("x").await.unwrap().unwrap().store_sha256;
+        assert_eq!(sum, Some(hex::encode(Sha256::digest(b"some bytes"))));
+        bucket.put("y", b"put by other means");
+        assert_eq!(store.head("y").await.unwrap().unwrap().store_sha256, None);
+        assert_eq!(store.head("z").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn an_object_that_changes_on_the_way_is_noticed() {
+        let bucket = Bucket::start().await;
+        bucket.put("a/b", &vec![1; 3 << 20]);
+        let (tap, _folder) = opened(&bucket).await;
+        let path = bucket.path("a/b");
+        let failure = tokio::task::spawn_blocking(move || {
+            let mut tap = tap;
+            tap.read_exact(&mut [0; 100]).unwrap();
+            std::fs::write(path, vec![2; 3 << 20]).unwrap();
+            tap.finish().unwrap_err()
+        });
+        assert_eq!(failure.await.unwrap(), Failure::Changed);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_grows_on_the_way_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let world = World::new(folder.path(), None);
+        let path = folder.path().join("x");
+        std::fs::write(&path, vec![1; 1 << 20]).unwrap();
+        let at = Location::File(path.clone());
+        let ctx = world.at(1, "k");
+        let info = inspect(&ctx, &at).await.unwrap();
+        let mut tap = read(&ctx, &at, &info).await.unwrap();
+        tap.read_exact(&mut [0; 100]).unwrap();
+        std::fs::write(&path, vec![1; 2 << 20]).unwrap();
+        assert_eq!(tap.finish().unwrap_err(), Failure::Changed);
+        assert!(inspect(&ctx, &Location::File(folder.path().join("y"))).await.is_err());
+    }
+}

@@ -1,0 +1,18 @@
+//! Vercel, through its REST API: variables, crons, flags, deployments. Facts: Vercel's SDK, CLI and
+//! Terraform provider, as of 2026.
+
+mod api;
+mod crons;
+mod deploy;
+mod deployment;
+mod env;
+mod flag;
+mod variables;
+
+pub use crons::Crons;
+pub use deploy::Deploy;
+pub use env::Env;
+pub use flag::Flag;
+
+#[cfg(test)]
+mod tests;

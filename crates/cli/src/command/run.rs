@@ -1,0 +1,257 @@
+//! `run`, `resume` and `rollback`: everything that drives. Starting is writing the first record; the rest is
+//! one path.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use runbook_core::environment::EnvironmentKind;
+use runbook_executor::driver::{DriveOptions, Engine, Loaded, NewRun, RunEnd, RunOutcome, Stop};
+use runbook_executor::event::Reporter;
+use runbook_executor::machine::State;
+use runbook_executor::record::Waived;
+use runbook_executor::store::{Journal as _, SqliteJournal};
+
+use crate::arguments::{Crash, Global, Resume, Rollback, Run};
+use crate::command::bound::{self, Bounded};
+use crate::command::journal;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::project;
+use crate::screen::{self, DieAfter, JsonLines, Lines, Live};
+use crate::ui::Ui;
+
+/// How one sitting is driven.
+#[derive(Clone, Copy)]
+struct Driving {
+    yes: bool,
+    /// The plan whose approvals were given in advance.
+    consented: bool,
+    crash: Crash,
+}
+
+pub(crate) fn run(ui: &Ui, global: &Global, given: &Run) -> Result<Exit, Failure> {
+    let registry = runbook_actions::registry();
+    let runtime = super::runtime()?;
+    let Some(bounded) = runtime.block_on(bound::bind(ui, global, &given.bound, &registry))? else {
+        return Ok(Exit::Invalid);
+    };
+    same_plan(&bounded, given.plan.as_deref(), "--plan")?;
+    same_plan(&bounded, given.approve.as_deref(), "--approve")?;
+    let opened = open(&project::state_dir(global)?)?;
+    let actor = project::actor(global);
+    let files = &bounded.environment_files;
+    let environment_files = [Some(files.file), files.base]
+        .into_iter()
+        .flatten()
+        .map(|id| files.sources.get(id))
+        .map(|file| (file.path.clone(), file.text.clone()))
+        .collect();
+    let waivers = bounded.waivers.iter().map(|waiver| Waived {
+        guard: waiver.guard.clone(),
+        by: waiver.by.clone(),
+        reason: waiver.reason.clone(),
+    });
+    let id = opened.engine.start(NewRun {
+        workflow: &bounded.workflow,
+        sources: &bounded.sources,
+        runbook: bounded.runbook.clone(),
+        base: bounded.base.clone(),
+        environment: &bounded.environment,
+        environment_files,
+        inputs: bounded.inputs.clone(),
+        waivers: waivers.collect(),
+        actor: actor.clone(),
+    })?;
+    let driving = Driving { yes: given.yes, consented: given.approve.is_some(), crash: given.crash };
+    runtime.block_on(drive(ui, &opened, &id, actor, driving))
+}
+
+/// Refuses a plan that is not the one that a person has seen.
+fn same_plan(bounded: &Bounded, wanted: Option<&str>, flag: &str) -> Result<(), Failure> {
+    let digest = &bounded.workflow.digest;
+    match wanted {
+        Some(wanted) if wanted.len() < 8 || !digest.starts_with(wanted) => Err(Failure::new(
+            Exit::Refused,
+            format!("this plan is {}, not the {wanted} of {flag}", &digest[..digest.len().min(12)]),
+        )
+        .note("Nothing was changed.")
+        .hint("look at it again with `runbook plan`; give at least 8 characters of its digest")),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn resume(ui: &Ui, global: &Global, given: &Resume) -> Result<Exit, Failure> {
+    let opened = open(&project::state_dir(global)?)?;
+    let row = journal::find(opened.journal.as_ref(), &given.run.run)?;
+    if given.plan {
+        return resume_plan(ui, &opened.engine, &row.id);
+    }
+    let driving = Driving { yes: given.yes, consented: false, crash: given.crash };
+    super::runtime()?.block_on(drive(ui, &opened, &row.id, project::actor(global), driving))
+}
+
+fn resume_plan(ui: &Ui, engine: &Engine, run: &str) -> Result<Exit, Failure> {
+    let lines = engine.resume_plan(run)?;
+    let widest = lines.iter().map(|line| line.step.as_str().chars().count()).max().unwrap_or(0);
+    for line in &lines {
+        if ui.json {
+            let what = serde_json::json!({ "v": 1, "kind": "resume_plan", "run": run, "line": line });
+            ui.line(&what.to_string());
+        } else {
+            let what = format!("{:?}", line.what);
+            ui.line(&format!("{:widest$}  {what:18}  {}", line.step.as_str(), line.why));
+        }
+    }
+    ui.remark(&format!("\nNothing was done. next: runbook resume {}", run.get(..8).unwrap_or(run)));
+    Ok(Exit::Succeeded)
+}
+
+pub(crate) fn rollback(ui: &Ui, global: &Global, given: &Rollback) -> Result<Exit, Failure> {
+    let opened = open(&project::state_dir(global)?)?;
+    let row = journal::find(opened.journal.as_ref(), &given.run.run)?;
+    let actor = project::actor(global);
+    if !given.yes && opened.engine.load(&row.id)?.machine.rolling_back().is_none() {
+        let question = format!("Undo the finished steps of run {} in {}? [y/N]", row.id, row.environment);
+        match ui.ask(&question).as_deref() {
+            Some("y" | "yes") => {}
+            Some(_) => return Err(Failure::new(Exit::Refused, "nothing was undone")),
+            None => {
+                return Err(Failure::new(Exit::Refused, "there is nobody to ask; nothing was undone")
+                    .hint("say --yes to undo without a question"));
+            }
+        }
+    }
+    if opened.engine.load(&row.id)?.machine.rolling_back().is_none() {
+        opened.engine.rollback(&row.id, &actor, given.reason.clone())?;
+    }
+    let driving = Driving { yes: false, consented: false, crash: Crash { die_after: None } };
+    super::runtime()?.block_on(drive(ui, &opened, &row.id, actor, driving))?;
+    let outcome = RunEnd::of(&opened.engine.load(&row.id)?).outcome;
+    Ok(if outcome == RunOutcome::RolledBack { Exit::Succeeded } else { exit(outcome) })
+}
+
+/// Drives a run until it ends or cannot go on here, asking at the terminal when there is one.
+async fn drive(ui: &Ui, opened: &Opened, run: &str, actor: String, driving: Driving) -> Result<Exit, Failure> {
+    let stop = Stop::new();
+    let listening = tokio::spawn(listen(stop.clone()));
+    let interactive = ui.live && std::io::IsTerminal::is_terminal(&std::io::stdin());
+    let result = loop {
+        let options = DriveOptions {
+            actor: actor.clone(),
+            stop: stop.clone(),
+            yes: driving.yes || driving.consented,
+            waits_for_people: !interactive && waits_for_people(),
+        };
+        let end = opened.engine.drive(run, options, reporters(ui, driving.crash)).await?;
+        if end.outcome == RunOutcome::Waiting && interactive && answer(ui, &opened.engine, &end, &actor)? {
+            continue;
+        }
+        break end;
+    };
+    listening.abort();
+    tell(ui, opened, &result)
+}
+
+/// Without a terminal to ask at, a run waits for answers from elsewhere, unless told not to.
+fn waits_for_people() -> bool {
+    std::env::var_os("RUNBOOK_NO_WAIT").is_none()
+}
+
+fn reporters(ui: &Ui, crash: Crash) -> Vec<Box<dyn Reporter>> {
+    let mut reporters: Vec<Box<dyn Reporter>> = Vec::new();
+    if ui.json {
+        reporters.push(Box::<JsonLines>::default());
+    } else if ui.live && !ui.quiet {
+        reporters.push(Box::new(Live::new(ui.color, ui.width)));
+    } else {
+        reporters.push(Box::new(Lines::new(ui.quiet)));
+    }
+    reporters.extend(crash.die_after.map(|seq| Box::new(DieAfter(seq)) as Box<dyn Reporter>));
+    reporters
+}
+
+/// Ctrl-C once: stop where it is safe. Twice: stop now. SIGTERM is the first kind.
+async fn listen(stop: Stop) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    loop {
+        tokio::select! {
+            Some(()) = interrupt.recv() => {}
+            Some(()) = terminate.recv() => {}
+            else => return,
+        }
+        if stop.is_wanted() { stop.now() } else { stop.gentle() }
+    }
+}
+
+/// Asks at the terminal what the run asks; whether there was an answer. A destructive step in production
+/// wants the name of the environment, typed.
+fn answer(ui: &Ui, engine: &Engine, end: &RunEnd, actor: &str) -> Result<bool, Failure> {
+    let loaded = engine.load(&end.run)?;
+    let mut answered = false;
+    for problem in end.problems.iter().filter(|problem| problem.state == State::Asked) {
+        ui.error(&format!("\nstep {} asks: {}", problem.step, screen::safe(&problem.message)));
+        let production = loaded.environment.kind == EnvironmentKind::Production;
+        let yes = if production { loaded.environment.name.as_str() } else { "y" };
+        let question = if production {
+            format!("Type `{yes}` to say yes, `no` to say no, Enter to leave it open:")
+        } else {
+            "Yes or no? [y/n, Enter leaves it open]".to_owned()
+        };
+        match ui.ask(&question).as_deref() {
+            Some(answer) if answer == yes => {
+                engine.approve(&end.run, &problem.step, actor, None)?;
+                answered = true;
+            }
+            Some("n" | "no") => {
+                engine.deny(&end.run, &problem.step, actor, None)?;
+                answered = true;
+            }
+            _ => {}
+        }
+    }
+    Ok(answered)
+}
+
+fn tell(ui: &Ui, opened: &Opened, end: &RunEnd) -> Result<Exit, Failure> {
+    let loaded: Loaded = opened.engine.load(&end.run)?;
+    let lease = opened.journal.lease(&end.run)?;
+    let exit = exit(end.outcome);
+    if ui.json {
+        ui.line(&screen::end_line(&loaded, end, lease.as_ref(), exit.status()).to_string());
+    } else {
+        ui.block(&screen::end(&loaded, end, lease.as_ref(), Timestamp::now()));
+    }
+    Ok(exit)
+}
+
+/// The status of the command that drove a run there.
+pub(crate) fn exit(outcome: RunOutcome) -> Exit {
+    match outcome.exit_status() {
+        0 => Exit::Succeeded,
+        4 => Exit::Refused,
+        5 => Exit::Failed,
+        6 => Exit::InDoubt,
+        _ => Exit::Stopped,
+    }
+}
+
+/// The journal, and the engine that works on it.
+pub(crate) struct Opened {
+    /// For finding runs and who holds them.
+    pub(crate) journal: Arc<SqliteJournal>,
+    /// For everything else.
+    pub(crate) engine: Engine,
+}
+
+/// Opens the state directory.
+pub(crate) fn open(state_dir: &std::path::Path) -> Result<Opened, Failure> {
+    let journal = journal::open(state_dir)?;
+    let paths = runbook_executor::driver::StatePaths { root: state_dir.to_owned() };
+    let engine = Engine::new(journal.clone(), Arc::new(runbook_actions::registry()), paths);
+    Ok(Opened { journal, engine })
+}

@@ -1,0 +1,16 @@
+//! The plain format: SQL text with COPY rows in it.
+
+mod copy;
+mod event;
+mod kind;
+mod lexer;
+mod meta;
+mod reader;
+mod settings;
+mod statements;
+
+pub use copy::{Copy, QualifiedName};
+pub use event::{Banner, Event, Meta, Position, Statement};
+pub use kind::Kind;
+pub use reader::SqlReader;
+pub(crate) use statements::{Lead, Splitter};

@@ -1,0 +1,10 @@
+//! Tests of whole runs: of the machine alone, thousands of random ones from seeds, with crashes, requests of
+//! people and stale engines, against a model that knows nothing of the machine; and of the driver, with scripted
+//! actions and a process that dies where it is told to.
+
+mod model;
+mod plan;
+mod runs;
+pub(crate) mod samples;
+mod scenarios;
+mod world;

@@ -1,0 +1,17 @@
+//! Stand-in for the Supabase Management API (`https://api.supabase.com`), and for the one public URL of
+//! a project that recovery needs: its JWKS. Paths, statuses and bodies follow the published description.
+
+mod auth;
+mod database;
+mod keys;
+mod project;
+mod reply;
+mod routes;
+
+pub(crate) use project::{Phase, Project, provision};
+pub(crate) use routes::router;
+
+/// Slug of the one organisation.
+pub(crate) const ORGANIZATION: &str = "polaris-sandbox";
+/// Region of the live project.
+pub(crate) const REGION: &str = "ap-southeast-1";

@@ -1,0 +1,235 @@
+//! Misbehaviour on request: an error status, a slow answer, a connection cut before or after the
+//! request was acted on. Also counts the effects that requests had, for tests that must know whether
+//! something happened once.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::listener::CutHandle;
+use crate::shared::Ctx;
+
+/// Which stand-in misbehaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    /// The Management API, and the public keys of projects.
+    Supabase,
+    /// The Vercel API.
+    Vercel,
+    /// The backup bucket.
+    S3,
+    /// The deployed application.
+    App,
+    /// The webhook sink.
+    Hooks,
+}
+
+/// When the connection is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cut {
+    /// Before anything happened.
+    Before,
+    /// After the effect: it happened, and the answer is lost.
+    After,
+}
+
+/// One way to misbehave. With neither `status` nor `cut` it only delays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// Where.
+    pub service: Service,
+    /// Only requests with this method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Only requests whose path starts with this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Answer with this status instead of acting. 201 from Vercel is its half success: nothing created,
+    /// the reason under `failed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// How many requests it meets; without a number all, until faults are cleared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<u32>,
+    /// Wait so long first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
+    /// Cut the connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Cut>,
+    /// Seconds for a `Retry-After` header beside `status`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+}
+
+impl Fault {
+    /// A fault that does nothing yet, for requests to `service`.
+    pub fn on(service: Service) -> Self {
+        Self {
+            service,
+            method: None,
+            path: None,
+            status: None,
+            times: None,
+            delay_ms: None,
+            cut: None,
+            retry_after: None,
+        }
+    }
+
+    fn meets(&self, service: Service, method: &Method, path: &str) -> bool {
+        self.service == service
+            && self.method.as_ref().is_none_or(|wanted| method.as_str().eq_ignore_ascii_case(wanted))
+            && self.path.as_ref().is_none_or(|prefix| path.starts_with(prefix.as_str()))
+    }
+}
+
+/// The faults that wait to happen. They do not outlive the daemon.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Mutex<Vec<Fault>>);
+
+impl Faults {
+    pub(crate) fn add(&self, fault: Fault) {
+        self.lock().push(fault);
+    }
+
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    pub(crate) fn waiting(&self) -> Vec<Fault> {
+        self.lock().clone()
+    }
+
+    /// The oldest fault that the request meets; one of its times is used up.
+    fn take(&self, service: Service, method: &Method, path: &str) -> Option<Fault> {
+        let mut faults = self.lock();
+        let index = faults.iter().position(|fault| fault.meets(service, method, path))?;
+        let fault = faults[index].clone();
+        match &mut faults[index].times {
+            None => {}
+            Some(0 | 1) => drop(faults.remove(index)),
+            Some(times) => *times -= 1,
+        }
+        Some(fault)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Fault>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Middleware around every stand-in.
+pub(crate) async fn layer(
+    State((ctx, service)): State<(Ctx, Service)>,
+    ConnectInfo(connection): ConnectInfo<CutHandle>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let path = request.uri().path().to_owned();
+    let service =
+        if service == Service::App && path.starts_with("/hooks") { Service::Hooks } else { service };
+    let method = request.method().clone();
+    let Some(fault) = ctx.faults.take(service, &method, &path) else {
+        return act(&ctx, service, request, next).await;
+    };
+    tracing::info!(?service, %method, path, ?fault, "misbehaving as told");
+    if let Some(delay) = fault.delay_ms {
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+    }
+    match (fault.cut, fault.status) {
+        (Some(Cut::Before), _) => {
+            connection.cut();
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+        (Some(Cut::After), _) => {
+            let lost = act(&ctx, service, request, next).await;
+            connection.cut();
+            lost
+        }
+        (None, Some(status)) => refuse(service, status, fault.retry_after),
+        (None, None) => act(&ctx, service, request, next).await,
+    }
+}
+
+/// Lets the request act, and counts it when it changed something.
+async fn act(ctx: &Ctx, service: Service, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let response = next.run(request).await;
+    if response.status().is_success() && !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        let name = serde_json::to_value(service).ok().and_then(|v| v.as_str().map(str::to_owned));
+        let key = format!("{} {method} {path}", name.unwrap_or_default());
+        if let Err(error) = ctx.change(|world| *world.effects.entry(key).or_default() += 1) {
+            tracing::error!(%error, "an effect was not counted");
+        }
+    }
+    response
+}
+
+/// An error in the words of the service.
+fn refuse(service: Service, status: u16, retry_after: Option<u64>) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let reason = status.canonical_reason().unwrap_or("error");
+    let mut response = match service {
+        Service::Supabase => axum::Json(json!({ "message": reason })).into_response(),
+        // The API says 201 even when a variable was not taken; the reason is inside.
+        Service::Vercel if status == StatusCode::CREATED => {
+            let error =
+                json!({ "code": "INTERNAL_ERROR", "message": "The variable was not saved", "key": "" });
+            axum::Json(json!({ "created": [], "failed": [{ "error": error }] })).into_response()
+        }
+        Service::Vercel => axum::Json(vercel_error(status, retry_after)).into_response(),
+        Service::S3 => {
+            let code = match status.as_u16() {
+                503 => "SlowDown",
+                403 => "AccessDenied",
+                404 => "NoSuchKey",
+                _ => "InternalError",
+            };
+            let text = format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{reason}</Message></Error>"
+            );
+            ([(header::CONTENT_TYPE, "application/xml")], Body::from(text)).into_response()
+        }
+        Service::App | Service::Hooks => axum::Json(json!({ "ok": false, "error": reason })).into_response(),
+    };
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    if let Some(seconds) = retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if status == StatusCode::TOO_MANY_REQUESTS && service == Service::Supabase {
+        headers.insert("x-ratelimit-limit", HeaderValue::from(120));
+        headers.insert("x-ratelimit-remaining", HeaderValue::from(0));
+        headers.insert("x-ratelimit-reset", HeaderValue::from(retry_after.unwrap_or(60)));
+    }
+    response
+}
+
+fn vercel_error(status: StatusCode, retry_after: Option<u64>) -> serde_json::Value {
+    let code = match status.as_u16() {
+        429 => "rate_limited",
+        403 => "forbidden",
+        404 => "not_found",
+        400 => "bad_request",
+        _ => "internal_server_error",
+    };
+    let mut error = json!({ "code": code, "message": status.canonical_reason().unwrap_or("error") });
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        let wait = retry_after.unwrap_or(60);
+        let reset = jiff::Timestamp::now().as_second() + i64::try_from(wait).unwrap_or(60);
+        error["limit"] = json!({ "remaining": 0, "reset": reset, "resetMs": reset * 1000, "total": 100 });
+    }
+    json!({ "error": error })
+}

@@ -1,0 +1,16 @@
+//! End to end: the built binary against real servers. Each test owns its state directory, its sandbox and
+//! its ports.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail at that line")]
+
+mod bad_dumps;
+mod broken_runbooks;
+mod canaries;
+mod commands;
+mod guards;
+mod in_doubt;
+mod path_b;
+mod path_b_killed;
+mod plan;
+mod repository;
+mod world;

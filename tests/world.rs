@@ -1,0 +1,281 @@
+//! A world of a test's own: a state directory, a sandbox with its servers, sample data, a backup. Ends with
+//! the test, whatever happened.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+use serde_json::Value;
+
+/// The root of the workspace.
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+}
+
+/// The built binary, away from the state and the settings of whoever runs the tests.
+pub(crate) fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runbook"));
+    command
+        .current_dir(root())
+        .env_remove("RUNBOOK_STATE_DIR")
+        .env("RUNBOOK_ACTOR", "tester")
+        .env("NO_COLOR", "1")
+        .env("COLUMNS", "100")
+        .stdin(Stdio::null());
+    command
+}
+
+/// What a command said and how it ended.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) status: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Said {
+    pub(crate) fn of(output: Output) -> Self {
+        Self {
+            status: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Demands an exit status, and shows everything when it is another.
+    #[track_caller]
+    pub(crate) fn ended(self, status: i32) -> Self {
+        assert_eq!(self.status, Some(status), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// The lines of `--json`.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The last line of `--json`.
+    pub(crate) fn last(&self) -> Value {
+        self.lines().pop().unwrap()
+    }
+
+    /// The id of the run that it is about.
+    pub(crate) fn run(&self) -> String {
+        self.lines().iter().find_map(|line| line["run"].as_str().map(str::to_owned)).unwrap()
+    }
+}
+
+/// A state directory, with or without a sandbox.
+pub(crate) struct World {
+    folder: tempfile::TempDir,
+    started: bool,
+}
+
+impl World {
+    /// An empty state directory.
+    pub(crate) fn bare() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), started: false }
+    }
+
+    /// A sandbox with a little sample data and one backup of it.
+    pub(crate) fn with_backup() -> Self {
+        let world = Self::with_data();
+        world.runbook(&["sandbox", "backup"]).ended(0);
+        world
+    }
+
+    /// A sandbox with a little sample data.
+    pub(crate) fn with_data() -> Self {
+        let mut world = Self::bare();
+        world.started = true;
+        world.runbook(&["sandbox", "start"]).ended(0);
+        world.runbook(&["sandbox", "seed"]).ended(0);
+        world
+    }
+
+    /// The state directory.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// A folder for the test's own files.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file of the test's own and gives its path.
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// The binary with this state.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = binary();
+        command.env("RUNBOOK_STATE_DIR", self.state()).args(arguments);
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn runbook(&self, arguments: &[&str]) -> Said {
+        Said::of(self.command(arguments).output().unwrap())
+    }
+
+    /// Path B with everything answered, to its end.
+    pub(crate) fn path_b(&self) -> Said {
+        self.runbook(&["--json", "run", "runbooks/path-b.yaml", "--env", "local", "--yes"])
+    }
+
+    /// What the stand-ins know, secrets as digests.
+    pub(crate) fn inspect(&self) -> Value {
+        self.runbook(&["--json", "sandbox", "status", "--all"]).ended(0).last()["state"].clone()
+    }
+
+    /// What the sample application says.
+    pub(crate) fn application(&self) -> Value {
+        self.runbook(&["--json", "sandbox", "status"]).ended(0).last()["app"].clone()
+    }
+
+    /// Where a run stands, for programs.
+    pub(crate) fn status(&self, run: &str) -> Value {
+        self.runbook(&["--json", "status", run]).ended(0).last()
+    }
+
+    /// The records of a run.
+    pub(crate) fn records(&self, run: &str) -> Vec<Value> {
+        self.runbook(&["--json", "logs", run]).ended(0).lines()
+    }
+
+    /// Rows of a query by the cluster's superuser, tab-separated.
+    pub(crate) fn sql(&self, database: &str, sql: &str) -> String {
+        let mut command = self.client("psql");
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]);
+        let said = Said::of(command.output().unwrap()).ended(0);
+        said.stdout.trim_end().to_owned()
+    }
+
+    /// Everything about a database that a restore must bring back: its schema as `pg_dump` writes it, and of
+    /// each table the rows and a checksum over them.
+    pub(crate) fn database(&self, database: &str) -> Database {
+        let mut command = self.client("pg_dump");
+        command.args(["--schema-only", "--no-owner", "--exclude-schema=_runbook", "-d", database]);
+        let said = Said::of(command.output().unwrap()).ended(0);
+        let schema = said.stdout.lines().filter(|line| !is_unstable(line)).collect::<Vec<_>>().join("\n");
+        let tables = self.sql(
+            database,
+            "select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+             where c.relkind in ('r', 'm') and n.nspname in ('public', 'auth', 'storage', 'supabase_migrations') order by 1",
+        );
+        let tables = tables
+            .lines()
+            .map(|table| {
+                let sql = format!(
+                    "select count(*) || ' ' || coalesce(md5(string_agg(md5(t::text), '' order by md5(t::text))), '-') from {table} t"
+                );
+                (table.to_owned(), self.sql(database, &sql))
+            })
+            .collect();
+        Database { schema, tables }
+    }
+
+    fn client(&self, program: &str) -> Command {
+        let endpoints = self.state().join("sandbox/endpoints.json");
+        let endpoints: Value = serde_json::from_str(&std::fs::read_to_string(endpoints).unwrap()).unwrap();
+        let password = std::fs::read_to_string(self.state().join("sandbox/secrets/admin_password")).unwrap();
+        let mut command = Command::new(client_program(program));
+        command
+            .args(["-h", "127.0.0.1", "-p", &endpoints["postgres_port"].to_string(), "-U", "supabase_admin"])
+            .env("PGPASSWORD", password.trim())
+            .env("PGAPPNAME", "test")
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if self.started {
+            // A second failure would hide the first one.
+            let _ended = self.command(&["--quiet", "sandbox", "reset"]).status();
+        }
+    }
+}
+
+/// What a restore must bring back.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Database {
+    pub(crate) schema: String,
+    pub(crate) tables: BTreeMap<String, String>,
+}
+
+/// Lines that differ between two dumps of the same database.
+fn is_unstable(line: &str) -> bool {
+    line.starts_with("\\restrict") || line.starts_with("\\unrestrict") || line.starts_with("-- Dumped")
+}
+
+/// A client program of PostgreSQL: on the path, or beside the newest server.
+fn client_program(name: &str) -> PathBuf {
+    let mut folders: Vec<PathBuf> = std::env::var_os("RUNBOOK_PG_BIN").into_iter().map(PathBuf::from).collect();
+    let mut servers: Vec<PathBuf> =
+        std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|e| e.path().join("bin")).collect();
+    servers.sort();
+    folders.extend(servers.into_iter().rev());
+    folders.extend(std::env::var_os("PATH").iter().flat_map(std::env::split_paths));
+    let found = folders.into_iter().map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("PostgreSQL's `{name}` is not installed"))
+}
+
+/// A run whose JSON lines are read one by one.
+pub(crate) struct Watched {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Watched {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// The next line; `None` when the process wrote its last.
+    pub(crate) fn next(&mut self) -> Option<Value> {
+        let line = self.lines.next()?.unwrap();
+        Some(serde_json::from_str(&line).unwrap())
+    }
+
+    /// Reads until a line is as wanted; gives it.
+    #[track_caller]
+    pub(crate) fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        while let Some(line) = self.next() {
+            if wanted(&line) {
+                return line;
+            }
+            last = line;
+        }
+        panic!("the process ended before; its last line is {last}")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Reads the rest and waits for the end.
+    pub(crate) fn end(mut self) -> (Vec<Value>, ExitStatus) {
+        let mut rest = Vec::new();
+        while let Some(line) = self.next() {
+            rest.push(line);
+        }
+        (rest, self.child.wait().unwrap())
+    }
+}

@@ -176,7 +176,8 @@ mod tests {
         drop(child.stdin.take());
         // Its output ends when it does; from then on it only waits for `wait`.
         std::io::copy(child.stdout.as_mut().unwrap(), &mut std::io::sink()).unwrap();
-        while holder.alive() == Liveness::Alive {
+        let start = std::time::Instant::now();
+        while holder.alive() == Liveness::Alive && start.elapsed().as_secs() < 20 {
             std::thread::yield_now();
         }
         assert_eq!(holder.alive(), Liveness::Dead);

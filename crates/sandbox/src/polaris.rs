@@ -167,8 +167,9 @@ async fn profile(State(ctx): State<Ctx>, Path(handle): Path<String>) -> Result<R
 
 async fn count_messages(State(ctx): State<Ctx>) -> Result<Response, Trouble> {
     let client = database(&build(&ctx)?).await?;
-    let row = client.query_one("select count(*) from public.messages", &[]).await?;
-    Ok(Json(json!({ "count": row.get::<_, i64>(0) })).into_response())
+    let sql = "select count(*), count(distinct id) from public.messages";
+    let row = client.query_one(sql, &[]).await?;
+    Ok(Json(json!({ "count": row.get::<_, i64>(0), "distinct": row.get::<_, i64>(1) })).into_response())
 }
 
 async fn drills(State(ctx): State<Ctx>) -> Result<Response, Trouble> {

@@ -11,6 +11,7 @@ mod session;
 mod split;
 mod sql;
 mod suite;
+mod words;
 
 pub use check::{Check, CheckOutputs, CheckParams, Checked};
 pub use execute::{Execute, ExecuteOutputs, ExecuteParams};

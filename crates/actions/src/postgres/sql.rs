@@ -3,6 +3,8 @@
 
 use std::iter::Peekable;
 
+use super::words::{Token, Words};
+
 /// Tokens looked at: the names stand at the head of every statement that matters, after a function's
 /// arguments at most.
 const TOKENS_MAX: usize = 500;
@@ -40,102 +42,6 @@ pub(super) fn schema_of(name: &str) -> String {
     match words.next() {
         Some(Token::Quoted(schema) | Token::Word(schema)) => schema,
         _ => String::new(),
-    }
-}
-
-/// One token of a statement.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Token {
-    /// A bare word, in lower case.
-    Word(String),
-    /// An identifier that was quoted.
-    Quoted(String),
-    /// Any literal.
-    Text(String),
-    /// One other character.
-    Mark(char),
-}
-
-/// Iterates over tokens; comments and spaces are left out.
-pub(super) struct Words<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Words<'a> {
-    pub(super) fn new(sql: &'a str) -> Self {
-        Self { rest: sql }
-    }
-
-    fn skip_blank(&mut self) {
-        loop {
-            self.rest = self.rest.trim_start();
-            if self.rest.starts_with("--") {
-                self.rest = self.rest.find('\n').map_or("", |end| &self.rest[end..]);
-            } else if self.rest.starts_with("/*") {
-                self.rest = self.rest.find("*/").map_or("", |end| &self.rest[end + 2..]);
-            } else {
-                return;
-            }
-        }
-    }
-
-    /// Takes up to the closing mark; a doubled mark stands for itself.
-    fn enclosed(&mut self, mark: char) -> String {
-        let mut text = String::new();
-        let mut chars = self.rest[1..].char_indices().peekable();
-        while let Some((at, c)) = chars.next() {
-            if c != mark {
-                text.push(c);
-            } else if chars.next_if(|&(_, next)| next == mark).is_some() {
-                text.push(mark);
-            } else {
-                self.rest = &self.rest[1 + at + 1..];
-                return text;
-            }
-        }
-        self.rest = "";
-        text
-    }
-
-    fn dollar(&mut self) -> Option<String> {
-        let end = self.rest[1..].find('$')? + 2;
-        let tag = &self.rest[..end];
-        if !tag[1..end - 1].chars().all(|c| c.is_alphanumeric() || c == '_') {
-            return None;
-        }
-        let close = self.rest[end..].find(tag)?;
-        let text = self.rest[end..end + close].to_string();
-        self.rest = &self.rest[end + close + tag.len()..];
-        Some(text)
-    }
-}
-
-impl Iterator for Words<'_> {
-    type Item = Token;
-
-    fn next(&mut self) -> Option<Token> {
-        self.skip_blank();
-        let first = self.rest.chars().next()?;
-        if first == '"' {
-            return Some(Token::Quoted(self.enclosed('"')));
-        }
-        if first == '\'' {
-            return Some(Token::Text(self.enclosed('\'')));
-        }
-        if first == '$'
-            && let Some(text) = self.dollar()
-        {
-            return Some(Token::Text(text));
-        }
-        if first.is_alphanumeric() || first == '_' {
-            let part = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
-            let end = self.rest.find(|c| !part(c)).unwrap_or(self.rest.len());
-            let word = self.rest[..end].to_lowercase();
-            self.rest = &self.rest[end..];
-            return Some(Token::Word(word));
-        }
-        self.rest = &self.rest[first.len_utf8()..];
-        Some(Token::Mark(first))
     }
 }
 
@@ -532,83 +438,4 @@ pub(super) fn column_count(create_table: &str) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_statement_is_known_by_its_head() {
-        let cases = [
-            ("-- Name: x\n\nCREATE TABLE public.users (\n id int", "table", "\"public\".\"users\"", None),
-            (
-                "CREATE UNIQUE INDEX i ON ONLY auth.\"Users\" USING btree (a)",
-                "index",
-                "\"auth\".\"i\"",
-                Some("\"auth\".\"Users\""),
-            ),
-            (
-                "CREATE TRIGGER t AFTER INSERT OR UPDATE ON auth.users FOR EACH ROW",
-                "trigger",
-                "\"t\"",
-                Some("\"auth\".\"users\""),
-            ),
-            (
-                "CREATE POLICY \"a b\" ON storage.objects USING (true)",
-                "policy",
-                "\"a b\"",
-                Some("\"storage\".\"objects\""),
-            ),
-            (
-                "CREATE OR REPLACE FUNCTION \"public\".\"f\"(a int) RETURNS int",
-                "function",
-                "\"public\".\"f\"",
-                None,
-            ),
-            (
-                "CREATE EXTENSION IF NOT EXISTS pgcrypto WITH SCHEMA extensions",
-                "extension",
-                "\"pgcrypto\"",
-                None,
-            ),
-        ];
-        for (sql, kind, name, on) in cases {
-            let expected = What::Create { kind, name: name.into(), on: on.map(Into::into) };
-            assert_eq!(what(sql), expected, "{sql}");
-        }
-        assert_eq!(
-            what("ALTER TABLE ONLY public.a ADD CONSTRAINT a_pkey PRIMARY KEY (id)"),
-            What::AddConstraint { table: "\"public\".\"a\"".into(), name: "\"a_pkey\"".into() }
-        );
-        assert_eq!(
-            what("SELECT pg_catalog.set_config('search_path', '', false)"),
-            What::Session { setting: "search_path".into() }
-        );
-        assert_eq!(
-            what("ALTER TABLE auth.users OWNER TO supabase_auth_admin"),
-            What::Owner {
-                kind: "table".into(),
-                name: "\"auth\".\"users\"".into(),
-                role: "\"supabase_auth_admin\"".into()
-            }
-        );
-        assert_eq!(
-            what("SELECT pg_catalog.setval('public.\"S\"', 3, true)"),
-            What::Setval { sequence: "\"public\".\"S\"".into() }
-        );
-        assert_eq!(
-            what("ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin IN SCHEMA public GRANT ALL"),
-            What::DefaultPrivileges { role: "\"supabase_admin\"".into() }
-        );
-    }
-
-    #[test]
-    fn columns_are_counted_without_constraints() {
-        assert_eq!(
-            column_count(
-                "CREATE TABLE a (x int DEFAULT f(1,2), \"check\" text, y numeric(3,1), CONSTRAINT c CHECK (x > 0), UNIQUE (x, y))"
-            ),
-            Some(3)
-        );
-        assert_eq!(column_count("CREATE TABLE p PARTITION OF a FOR VALUES FROM (1) TO (2)"), None);
-        assert_eq!(column_count("CREATE TABLE e ()"), Some(0));
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@ use runbook_core::workflow::StepPath;
 use runbook_executor::driver::Engine;
 use runbook_executor::machine::State;
 use runbook_executor::record::Verdict;
-use runbook_executor::requests::RequestError;
+use runbook_executor::requests::{RequestError, Resolution};
 use runbook_executor::view::RunView;
 
 use crate::arguments::{Answer, Global, Note, Reasoned, Resolve};
@@ -113,7 +113,8 @@ pub(crate) fn resolve(ui: &Ui, global: &Global, given: &Resolve) -> Result<Exit,
         speaking.engine.rerun(&speaking.run, &step, &speaking.actor, reason)?;
     } else {
         let verdict = if given.done { Verdict::Done } else { Verdict::Again };
-        speaking.engine.resolve(&speaking.run, &step, verdict, &speaking.actor, reason, outputs)?;
+        let answer = Resolution { verdict, reason: reason.clone(), outputs };
+        speaking.engine.resolve(&speaking.run, &step, &speaking.actor, answer)?;
     }
     let exit = told(ui, &speaking, &format!("step {step} is settled"));
     ui.remark(&format!("\nnext: runbook resume {}", speaking.run.get(..8).unwrap_or(&speaking.run)));

@@ -37,8 +37,7 @@ pub(super) enum After {
 }
 
 impl Sitting {
-    /// Takes a record in. Says whether it fits: with everything foreign folded in before, it does, unless
-    /// this engine has a bug or was overtaken.
+    /// Takes a record in, and says whether it fits. It does, unless this engine has a bug.
     pub(super) fn push(&mut self, record: Record, after: After) -> bool {
         let at = self.now();
         match self.machine.apply(at, &record) {
@@ -47,7 +46,10 @@ impl Sitting {
                 true
             }
             Err(error) => {
-                tracing::warn!(run = %self.shared.run, %error, "a record does not fit");
+                // A checkpoint may come too late; nothing else may.
+                if !matches!(after, After::Reply(_)) {
+                    self.misfit = Some(error);
+                }
                 self.give_back(&record, after);
                 false
             }

@@ -18,7 +18,7 @@ use super::attempt::ProgressHub;
 use super::commit::After;
 use super::end::RunEnd;
 use super::lease::renew_in_background;
-use super::pinned::{Loaded, load};
+use super::pinned::{Loaded, decode, fold, load};
 use super::sitting::{SAVES_WAITING_MAX, Shared, Sitting};
 use super::stop::Stop;
 use crate::event::{News, Reporter};
@@ -232,13 +232,14 @@ impl Engine {
         reporters: Vec<Box<dyn Reporter>>,
     ) -> Result<RunEnd, EngineError> {
         let row = self.journal.run(run)?;
-        if self.is_finished(run)? {
-            return Ok(RunEnd::of(&self.load(run)?));
+        let loaded = self.load(run)?;
+        if loaded.machine.finished().is_some() {
+            return Ok(RunEnd::of(&loaded));
         }
         let holder = Holder::me(&options.actor);
         let now = (self.clock)();
         let lease = self.journal.take_lease(run, &row.environment, &holder, row.writes, now)?;
-        let result = self.sit(run, lease.epoch, &holder, options, reporters).await;
+        let result = self.sit(loaded, lease.epoch, &holder, options, reporters).await;
         let is_finished = matches!(&result, Ok(loaded) if loaded.machine.finished().is_some());
         match self.journal.release(run, lease.epoch, is_finished) {
             // Whoever took it over holds it now.
@@ -249,30 +250,29 @@ impl Engine {
         result.map(|loaded| RunEnd::of(&loaded))
     }
 
-    fn is_finished(&self, run: &str) -> Result<bool, EngineError> {
-        Ok(self.load(run)?.machine.finished().is_some())
-    }
-
     async fn sit(
         &self,
-        run: &str,
+        mut loaded: Loaded,
         epoch: u64,
         holder: &Holder,
         options: DriveOptions,
         reporters: Vec<Box<dyn Reporter>>,
     ) -> Result<Loaded, EngineError> {
+        let run = loaded.run.clone();
         let (renewal, lost) =
-            renew_in_background(self.journal.clone(), run.to_owned(), epoch, self.clock.clone());
+            renew_in_background(self.journal.clone(), run.clone(), epoch, self.clock.clone());
         let seen = self.journal.changed()?;
-        let loaded = self.load(run)?;
+        // What came between the first look and the lease.
+        let newer = decode(&run, &self.journal.read(&run, loaded.machine.seq())?)?;
+        fold(&run, &mut loaded.machine, &newer)?;
         let redactor = Redactor::new();
-        let vault = Vault::of(&self.paths.root, run)?;
+        let vault = Vault::of(&self.paths.root, &run)?;
         let secrets = RunSecrets::new(&loaded.environment.secrets, vault, redactor.clone());
         let (saves_in, saves) = mpsc::channel(SAVES_WAITING_MAX);
         let steps: HashMap<_, _> =
             loaded.workflow.steps.iter().enumerate().map(|(at, s)| (s.path.clone(), at)).collect();
         let shared = Arc::new(Shared {
-            run: run.to_owned(),
+            run: run.clone(),
             facts: loaded.facts(),
             actor: options.actor.clone(),
             workflow: loaded.workflow.clone(),
@@ -281,7 +281,7 @@ impl Engine {
             registry: self.registry.clone(),
             journal: self.journal.clone(),
             base: loaded.base(),
-            artifacts: self.paths.root.join("artifacts").join(run),
+            artifacts: self.paths.root.join("artifacts").join(&run),
             secrets: secrets.clone(),
             redactor,
             progress: Arc::new(ProgressHub::default()),
@@ -290,7 +290,7 @@ impl Engine {
         });
         let mut sitting = Sitting {
             shared,
-            machine: loaded.machine,
+            machine: loaded.machine.clone(),
             epoch,
             options,
             reporters,
@@ -306,12 +306,14 @@ impl Engine {
             wake_at: None,
             is_over: false,
             said_stopping: false,
+            misfit: None,
         };
         sitting.open(holder).await?;
         sitting.work().await?;
         drop(renewal);
         self.close_vault(&secrets, &sitting);
-        self.load(run)
+        loaded.machine = sitting.machine;
+        Ok(loaded)
     }
 
     /// What steps made is destroyed when nothing can want it any more; a run that was given up can still be

@@ -19,7 +19,7 @@ use super::commit::{After, Pending};
 use super::engine::{Clock, DriveOptions, EngineError};
 use super::stop::Stop;
 use crate::event::{Event, News, Reporter};
-use crate::machine::{Command, Machine};
+use crate::machine::{Command, IllegalRecord, Machine};
 use crate::record::{Ended, Record};
 use crate::redact::Redactor;
 use crate::secrets::RunSecrets;
@@ -80,6 +80,8 @@ pub(super) struct Sitting {
     pub(super) wake_at: Option<Timestamp>,
     pub(super) is_over: bool,
     pub(super) said_stopping: bool,
+    /// A record that this engine wanted and the machine refused: a bug, and better an error than a standstill.
+    pub(super) misfit: Option<IllegalRecord>,
 }
 
 impl Sitting {
@@ -106,6 +108,9 @@ impl Sitting {
                 self.busy.clear();
             }
             self.offer().await?;
+            if let Some(misfit) = self.misfit.take() {
+                return Err(misfit.into());
+            }
             if !self.pending.is_empty() {
                 self.commit().await?;
                 if self.is_over {

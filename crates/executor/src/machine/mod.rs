@@ -5,12 +5,14 @@
 //! |------------|------------------------------------------------------------|
 //! | `skeleton` | what the machine needs to know of a workflow               |
 //! | `state`    | where every step stands                                    |
+//! | `read`     | what anybody may ask of it                                 |
 //! | `rules`    | which record is legal now: the table to read first         |
 //! | `apply`    | what each record changes                                   |
 //! | `next`     | commands: what may be done now                             |
 
 mod apply;
 mod next;
+mod read;
 mod rules;
 mod skeleton;
 mod state;

@@ -2,9 +2,12 @@
 //! people and stale engines, against a model that knows nothing of the machine; and of the driver, with scripted
 //! actions and a process that dies where it is told to.
 
+mod bench;
+mod carry;
 mod model;
 mod plan;
+mod records;
 mod runs;
-pub(crate) mod samples;
+mod samples;
 mod scenarios;
 mod world;

@@ -1,113 +1,20 @@
 //! Whole runs under the real driver: scripted actions, a journal in memory, a process that dies where it is
 //! told to.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use runbook_core::compile::{Loader, Request, compile};
-use runbook_core::diagnostic::Sources;
-use runbook_core::environment_file;
-use runbook_core::workflow::StepPath;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use super::world::{Act, Actions, Dying, World};
-use crate::driver::{DriveOptions, Engine, EngineError, NewRun, RunEnd, RunOutcome, StatePaths, Stop};
+use super::bench::{Bench, drive, options, state, step};
+use super::world::{Act, Actions, Dying};
+use crate::driver::{DriveOptions, Engine, EngineError, RunOutcome, StatePaths, Stop};
+use crate::event::{Event, News, Reporter};
 use crate::machine::State;
 use crate::record::{Record, Verdict};
 use crate::requests::Resolution;
-use crate::store::{Journal, MemoryJournal};
-
-struct OneFile(String);
-
-impl Loader for OneFile {
-    fn read(&self, path: &str) -> Result<String, String> {
-        if path == "it.yaml" { Ok(self.0.clone()) } else { Err("no such file".to_owned()) }
-    }
-}
-
-/// One test's own world.
-struct Bench {
-    world: Arc<World>,
-    journal: Arc<MemoryJournal>,
-    folder: TempDir,
-    kind: &'static str,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        Self { world: Arc::default(), journal: Arc::new(MemoryJournal::new()), folder, kind: "local" }
-    }
-
-    fn engine_on(&self, journal: Dying) -> (Engine, Arc<Dying>) {
-        let journal = Arc::new(journal);
-        let registry = Arc::new(Actions::new(&self.world));
-        let paths = StatePaths { root: self.folder.path().to_owned() };
-        (Engine::new(journal.clone(), registry, paths), journal)
-    }
-
-    fn engine(&self) -> Engine {
-        self.engine_on(Dying::never(&self.journal)).0
-    }
-
-    #[track_caller]
-    fn start(&self, engine: &Engine, steps: &str) -> String {
-        let text = format!("name: it\nkind: maintenance\n{steps}");
-        let kind = self.kind;
-        let environment_text = format!(
-            "name: {kind}\nkind: {kind}\ndata: synthetic\nsecrets: {{ token: {{ file: /nowhere/token }} }}\n"
-        );
-        let mut sources = Sources::default();
-        let id = sources.add("env.yaml", environment_text.clone());
-        let environment = environment_file::decode(&sources, id, None).ok().expect("the environment is sound");
-        let inputs = BTreeMap::new();
-        let registry = Actions::new(&self.world);
-        let request = Request {
-            runbook: "it.yaml",
-            environment: Some(&environment),
-            inputs: Some(&inputs),
-            registry: &registry,
-            waivers: &[],
-        };
-        let compiled = compile(&request, &OneFile(text));
-        let workflow = compiled.workflow.unwrap_or_else(|| panic!("{:#?}", compiled.diagnostics));
-        let new = NewRun {
-            workflow: &workflow,
-            sources: &compiled.sources,
-            runbook: "it.yaml".to_owned(),
-            base: self.folder.path().to_owned(),
-            environment: &environment,
-            environment_files: vec![("env.yaml".to_owned(), environment_text)],
-            inputs,
-            waivers: Vec::new(),
-            actor: "ada".to_owned(),
-        };
-        engine.start(new).expect("the run starts")
-    }
-
-    fn records(&self, run: &str) -> Vec<&'static str> {
-        let stored = self.journal.read(run, 0).expect("the journal is whole");
-        stored.iter().map(|s| Record::decode(&s.body).expect("a record").kind()).collect()
-    }
-}
-
-fn options() -> DriveOptions {
-    DriveOptions { actor: "ada".to_owned(), stop: Stop::new(), yes: false, waits_for_people: false }
-}
-
-async fn drive(engine: &Engine, run: &str) -> RunEnd {
-    engine.drive(run, options(), Vec::new()).await.expect("the engine works")
-}
-
-fn step(path: &str) -> StepPath {
-    StepPath::new(path)
-}
-
-fn state(engine: &Engine, run: &str, path: &str) -> State {
-    engine.load(run).expect("the run loads").machine.instance(&step(path)).expect("the step exists").state
-}
+use crate::store::Journal;
+use crate::view::RunView;
 
 const MIXED: &str = "
 steps:
@@ -539,4 +446,74 @@ async fn what_is_in_force_ends_with_the_step_that_ends_it() {
     let engine = bench.engine();
     let run = bench.start(&engine, CHAIN);
     assert!(drive(&engine, &run).await.in_force.is_empty());
+}
+
+#[tokio::test]
+async fn a_pause_lets_what_runs_come_to_a_stop_and_a_resume_goes_on() {
+    let bench = Bench::new();
+    bench.world.script("b", [Act::UntilStopped]);
+    let engine = bench.engine();
+    let run = bench.start(&engine, CHAIN);
+    let (end, ()) = tokio::join!(drive(&engine, &run), async {
+        bench.world.was_called("b").await;
+        bench.engine().pause(&run, "bob", None).unwrap();
+    });
+    assert_eq!((end.outcome, end.exit_status()), (RunOutcome::Paused, 7));
+    assert_eq!(drive(&engine, &run).await.outcome, RunOutcome::Succeeded);
+    assert_eq!(bench.world.calls(), ["a#1", "b#1", "b#2", "c#1", "tidy#1"]);
+}
+
+#[tokio::test]
+async fn a_deadline_stops_new_steps_until_a_person_resumes() {
+    let bench = Bench::new();
+    let now = Arc::new(std::sync::atomic::AtomicI64::new(1_800_000_000));
+    let clock = now.clone();
+    let engine = bench.engine().with_clock(Arc::new(move || super::plan::at(clock.load(Ordering::SeqCst))));
+    let run = bench.start(&engine, &format!("deadline: 1h{CHAIN}"));
+    now.fetch_add(3600, Ordering::SeqCst);
+    let end = drive(&engine, &run).await;
+    assert_eq!((end.outcome, end.exit_status()), (RunOutcome::DeadlinePassed, 7));
+    assert!(bench.world.calls().is_empty());
+    assert_eq!(drive(&engine, &run).await.outcome, RunOutcome::Succeeded);
+}
+
+#[tokio::test]
+async fn the_view_of_a_run_comes_from_its_records_alone() {
+    let bench = Bench::new();
+    bench.world.script("a", [Act::Force("writes")]);
+    bench.world.script("b", [Act::Refused]);
+    let engine = bench.engine();
+    let run = bench.start(&engine, CHAIN);
+    let before = RunView::of(&engine.load(&run).unwrap());
+    assert_eq!((before.outcome, before.ended_at), (None, None), "nobody has worked on it");
+    drive(&engine, &run).await;
+    let view = RunView::of(&engine.load(&run).unwrap());
+    assert_eq!(view.outcome, Some(RunOutcome::Failed));
+    let words: Vec<_> = view.steps.iter().map(|s| (s.step.as_str(), s.word)).collect();
+    assert_eq!(words, [("a", "done"), ("b", "failed"), ("c", "waiting"), ("tidy", "waiting")]);
+    assert_eq!(view.steps[0].summary.as_deref(), Some("a is done"));
+    assert_eq!(view.in_force[0].text, "writes holds");
+    assert!(!view.passed_no_return);
+    serde_json::to_string(&view).unwrap();
+}
+
+#[tokio::test]
+async fn a_watcher_is_told_what_is_durable_and_nothing_else() {
+    struct Durable(Arc<dyn Journal>, Arc<std::sync::Mutex<Vec<&'static str>>>);
+    impl Reporter for Durable {
+        fn event(&mut self, event: &Event<'_>) {
+            if let News::Record { seq, record } = event.news {
+                let stored = self.0.read(event.run, seq - 1).unwrap();
+                assert_eq!(&Record::decode(&stored[0].body).unwrap(), record, "told before it was durable");
+                self.1.lock().unwrap().push(record.kind());
+            }
+        }
+    }
+    let bench = Bench::new();
+    let engine = bench.engine();
+    let run = bench.start(&engine, CHAIN);
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let reporter = Durable(bench.journal.clone(), told.clone());
+    engine.drive(&run, options(), vec![Box::new(reporter)]).await.unwrap();
+    assert_eq!(*told.lock().unwrap(), bench.records(&run)[1..]);
 }

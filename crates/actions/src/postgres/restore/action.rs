@@ -3,11 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use runbook_core::action::{Access, ActionError, Aftermath, Context, Effect, Preview, Progress};
-use runbook_core::types::{Backup, Connection};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::postgres::catalog::{Catalog, Held, holding, list_held};
@@ -17,6 +13,7 @@ use crate::typed::{About, Done, Typed};
 
 use super::load::{Loader, Stopped, Tally};
 use super::markers::{self, Status};
+use super::params::{RestoreOutputs, RestoreParams, Verify};
 use super::platform::{Ground, Profile, VERSION};
 use super::{empty, feed, verify};
 
@@ -28,80 +25,6 @@ pub(super) const LOCK: i64 = 7_236_283_640_821_776;
 const LOCK_SECONDS: u64 = 15;
 /// Smallest and largest sensible chunk, in MiB.
 const CHUNK_MIB: std::ops::RangeInclusive<u64> = 1..=256;
-
-/// Parameters of `postgres.restore`.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RestoreParams {
-    /// The dump, as `backup.select` gives it. One without a recorded sha256 is refused (G04).
-    pub backup: Backup,
-    /// The database to fill.
-    pub into: Connection,
-    /// Who owns parts of the target: `supabase`, or `plain` for nobody.
-    #[serde(default)]
-    pub profile: Profile,
-    /// Empty a target that holds data first. All that it holds is lost.
-    #[serde(default)]
-    pub overwrite: bool,
-    /// When the checksum is computed: `auto` reads the object once where that is safe, `first` always reads it
-    /// once before anything is touched.
-    #[serde(default)]
-    pub verify: Verify,
-    /// How much of a table commits at a time, in MiB, from 1 to 256.
-    #[serde(default = "chunk_mib")]
-    pub chunk_mib: u64,
-}
-
-fn chunk_mib() -> u64 {
-    8
-}
-
-/// When the checksum is computed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Verify {
-    /// While loading, where nothing can be harmed by that; else before.
-    #[default]
-    Auto,
-    /// Before anything is touched.
-    First,
-}
-
-/// Something of the dump that was left out.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-pub struct Skipped {
-    /// What: `table auth.users`.
-    pub object: String,
-    /// Why.
-    pub reason: String,
-}
-
-/// Outputs of `postgres.restore`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct RestoreOutputs {
-    /// The database that was filled.
-    pub connection: Connection,
-    /// Tables that the dump holds.
-    pub tables: u64,
-    /// Rows that are in them now.
-    pub rows: u64,
-    /// Size of the dump in bytes.
-    pub bytes: u64,
-    /// Statements carried out.
-    pub statements: u64,
-    /// What was left out, and why.
-    pub skipped: Vec<Skipped>,
-    /// The state of the list by which it was left out.
-    pub profile_version: String,
-    /// The moment whose data it holds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub taken_at: Option<Timestamp>,
-    /// How long the attempt took that ended it, in seconds.
-    pub seconds: f64,
-    /// What proved the bytes before anything relied on them: `store` (its checksum), `first` (a reading before),
-    /// `stream` (the reading that loaded them). The loaded bytes were hashed in each case.
-    pub verified_by: String,
-}
 
 /// `postgres.restore`.
 #[derive(Debug)]

@@ -13,9 +13,9 @@ use crate::postgres::session::{Session, failed};
 use crate::postgres::sql::{What, plain};
 use crate::s3::{Failure, Tap};
 
-use super::action::Skipped;
 use super::batch::{Chunk, Item, Line, Rows};
 use super::markers;
+use super::params::Skipped;
 use super::platform::{Decision, Ground};
 use super::verify::Expected;
 

@@ -11,7 +11,7 @@ use crate::postgres::catalog::{Catalog, MARKERS};
 use crate::postgres::session::{Session, failed, timed};
 use crate::postgres::sql::literal;
 
-use super::action::Skipped;
+use super::params::Skipped;
 
 /// Where a restore stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

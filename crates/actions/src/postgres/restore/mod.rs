@@ -2,6 +2,7 @@
 //!
 //! | part       | what it does                                              |
 //! |------------|-----------------------------------------------------------|
+//! | `params`   | what it takes and gives                                   |
 //! | `action`   | decides what may be touched, and when success may be said |
 //! | `feed`     | a thread that reads the dump                              |
 //! | `batch`    | cuts it into chunks, always at the same places            |
@@ -24,11 +25,13 @@ mod empty;
 mod feed;
 mod load;
 mod markers;
+mod params;
 mod platform;
 mod verify;
 
 #[cfg(test)]
 mod tests;
 
-pub use action::{Restore, RestoreOutputs, RestoreParams, Skipped, Verify};
+pub use action::Restore;
+pub use params::{RestoreOutputs, RestoreParams, Skipped, Verify};
 pub use platform::Profile;

@@ -8,7 +8,8 @@ mod supabase;
 use runbook_core::types::Backup;
 use sha2::{Digest as _, Sha256};
 
-use super::action::{Restore, RestoreOutputs, RestoreParams, Verify};
+use super::action::Restore;
+use super::params::{RestoreOutputs, RestoreParams, Verify};
 use super::platform::Profile;
 use crate::testing::{Bucket, Database, World, cluster};
 use crate::typed::Typed as _;

@@ -2,7 +2,8 @@
 //! the test, whatever happened.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
@@ -112,6 +113,12 @@ impl World {
         path
     }
 
+    /// Writes a runbook of the test's own, with the environment `local` beside it, and gives its path.
+    pub(crate) fn runbook_file(&self, text: &str) -> String {
+        self.write("runbooks/environments/local.yaml", "name: local\nextends: sandbox\n");
+        self.write("runbooks/own.yaml", text).to_str().unwrap().to_owned()
+    }
+
     /// The binary with this state.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = binary();
@@ -149,7 +156,7 @@ impl World {
         self.runbook(&["--json", "logs", run]).ended(0).lines()
     }
 
-    /// Rows of a query by the cluster's superuser, tab-separated.
+    /// Rows of a query by the cluster's superuser, one a line, fields parted by `|`.
     pub(crate) fn sql(&self, database: &str, sql: &str) -> String {
         let mut command = self.client("psql");
         command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]);
@@ -164,31 +171,105 @@ impl World {
         command.args(["--schema-only", "--no-owner", "--exclude-schema=_runbook", "-d", database]);
         let said = Said::of(command.output().unwrap()).ended(0);
         let schema = said.stdout.lines().filter(|line| !is_unstable(line)).collect::<Vec<_>>().join("\n");
-        let tables = self.sql(
+        let contents = self.contents(database).into_iter();
+        let (sequences, tables): (Vec<_>, Vec<_>) = contents.partition(|(name, _)| name.starts_with("sequence "));
+        let sequences = sequences.into_iter().map(|(name, value)| (name, value.parse().ok())).collect();
+        Database { schema, tables: tables.into_iter().collect(), sequences }
+    }
+
+    /// Of each table the rows and a checksum over them, of each sequence its last value, if it was used.
+    fn contents(&self, database: &str) -> BTreeMap<String, String> {
+        let queries = self.sql(
             database,
-            "select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-             where c.relkind in ('r', 'm') and n.nspname in ('public', 'auth', 'storage', 'supabase_migrations') order by 1",
+            "select case c.relkind \
+               when 'S' then format('select %L, (case when is_called then last_value end)::text from %I.%I', \
+                 format('sequence %I.%I', n.nspname, c.relname), n.nspname, c.relname) \
+               else format($q$select %L, count(*) || ' ' || \
+                 coalesce(md5(string_agg(md5(t::text), '' order by md5(t::text))), '-') from %I.%I t$q$, \
+                 format('%I.%I', n.nspname, c.relname), n.nspname, c.relname) end \
+             from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+             where c.relkind in ('r', 'm', 'S') and n.nspname !~ '^pg_' \
+               and n.nspname not in ('information_schema', '_runbook')",
         );
-        let tables = tables
-            .lines()
-            .map(|table| {
-                let sql = format!(
-                    "select count(*) || ' ' || coalesce(md5(string_agg(md5(t::text), '' order by md5(t::text))), '-') from {table} t"
-                );
-                (table.to_owned(), self.sql(database, &sql))
-            })
-            .collect();
-        Database { schema, tables }
+        let lines = self.sql(database, &queries.lines().collect::<Vec<_>>().join(" union all "));
+        lines.lines().map(|line| line.split_once('|').unwrap()).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+    }
+
+    /// Where the sandbox answers.
+    pub(crate) fn endpoints(&self) -> Value {
+        let file = self.state().join("sandbox/endpoints.json");
+        serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+    }
+
+    /// Name of the live project's database.
+    pub(crate) fn live(&self) -> String {
+        self.endpoints()["live_project"].as_str().unwrap().to_owned()
+    }
+
+    /// Shortens what takes its time in the stand-ins; health and deployments still have to be polled.
+    pub(crate) fn hurry(&self) {
+        let timing = r#"{"project_ms":120,"deployment_ms":100,"promotion_ms":60,"signing_key_throttle_ms":0}"#;
+        self.control("POST", "timing", timing.as_bytes());
+    }
+
+    /// Stores bytes in the backup bucket through its real protocol, with a checksum by the store or without;
+    /// their sha256.
+    pub(crate) fn put(&self, key: &str, bytes: &[u8], store_checksum: bool) -> String {
+        let path = format!("object/{key}?store_checksum={store_checksum}");
+        self.control("PUT", &path, bytes)["sha256"].as_str().unwrap().to_owned()
+    }
+
+    /// One call of the sandbox's control API.
+    pub(crate) fn control(&self, method: &str, path: &str, body: &[u8]) -> Value {
+        let endpoints = self.endpoints();
+        let host = endpoints["control_url"].as_str().unwrap().trim_start_matches("http://");
+        let token = std::fs::read_to_string(self.state().join("sandbox/secrets/control_token")).unwrap();
+        let mut stream = TcpStream::connect(host).unwrap();
+        let head = format!(
+            "{method} /_sandbox/{path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            token.trim_end(),
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{method} {path}: {answer}");
+        serde_json::from_str(body).unwrap()
+    }
+
+    /// Makes a service of the sandbox misbehave.
+    pub(crate) fn fault(&self, arguments: &[&str]) {
+        self.runbook(&[&["sandbox", "fault"], arguments].concat()).ended(0);
+    }
+
+    /// Ends every misbehaviour.
+    pub(crate) fn clear_faults(&self) {
+        self.control("DELETE", "fault", b"");
+    }
+
+    /// How often changing requests to the stand-ins had their effect: those whose name begins so, summed.
+    pub(crate) fn effects(&self, name: &str) -> u64 {
+        let state = self.inspect();
+        let counted = state["effects"].as_object().unwrap();
+        counted.iter().filter(|(key, _)| key.starts_with(name)).map(|(_, times)| times.as_u64().unwrap()).sum()
+    }
+
+    /// Port and password of the cluster's superuser, `supabase_admin`.
+    pub(crate) fn superuser(&self) -> (u16, String) {
+        let port = self.endpoints()["postgres_port"].as_u64().unwrap().try_into().unwrap();
+        let password = std::fs::read_to_string(self.state().join("sandbox/secrets/admin_password")).unwrap();
+        (port, password.trim().to_owned())
     }
 
     fn client(&self, program: &str) -> Command {
-        let endpoints = self.state().join("sandbox/endpoints.json");
-        let endpoints: Value = serde_json::from_str(&std::fs::read_to_string(endpoints).unwrap()).unwrap();
-        let password = std::fs::read_to_string(self.state().join("sandbox/secrets/admin_password")).unwrap();
+        let (port, password) = self.superuser();
         let mut command = Command::new(client_program(program));
         command
-            .args(["-h", "127.0.0.1", "-p", &endpoints["postgres_port"].to_string(), "-U", "supabase_admin"])
-            .env("PGPASSWORD", password.trim())
+            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", "supabase_admin"])
+            .env("PGPASSWORD", password)
             .env("PGAPPNAME", "test")
             .stdin(Stdio::null());
         command
@@ -199,16 +280,19 @@ impl Drop for World {
     fn drop(&mut self) {
         if self.started {
             // A second failure would hide the first one.
-            let _ended = self.command(&["--quiet", "sandbox", "reset"]).status();
+            let _ended = self.command(&["--quiet", "sandbox", "reset"]).output();
         }
     }
 }
 
 /// What a restore must bring back.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Database {
     pub(crate) schema: String,
+    /// `600 979b…` for 600 rows.
     pub(crate) tables: BTreeMap<String, String>,
+    /// What a rolled back transaction drew stays drawn, so a test that inserts and rolls back moves these.
+    pub(crate) sequences: BTreeMap<String, Option<i64>>,
 }
 
 /// Lines that differ between two dumps of the same database.

@@ -53,7 +53,19 @@ pub(crate) fn actor(global: &Global) -> String {
         .or_else(|| std::env::var("USER").ok())
         .or_else(|| std::env::var("LOGNAME").ok())
         .filter(|name| !name.trim().is_empty())
-        .unwrap_or_else(|| "unknown".to_owned())
+        .unwrap_or_else(login_name)
+}
+
+/// The login name of the user id; the id itself where there is none.
+fn login_name() -> String {
+    let id = rustix::process::getuid().as_raw().to_string();
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut names = accounts.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == id).then(|| name.to_owned())
+    });
+    names.next().unwrap_or_else(|| format!("user {id}"))
 }
 
 /// Reads the files of a runbook below the folder of its root.

@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     database.execute_batch("create table records (run text, seq integer, body blob, primary key (run, seq))")?;
     let body = vec![b'x'; 200];
     let mut insert = database.prepare("insert into records (run, seq, body) values ('r', ?1, ?2)")?;
-    for seq in 0..steps * 2 {
+    for seq in 0..i64::try_from(steps * 2)? {
         insert.execute(rusqlite::params![seq, body])?;
     }
     Ok(())

@@ -341,7 +341,9 @@ pub enum RecordError {
     #[error("read a record: it is not a versioned JSON record")]
     NotARecord(#[source] serde_json::Error),
     /// Written by a newer program.
-    #[error("read a record of version {0}: this program knows versions up to {RECORD_VERSION}; use a newer one")]
+    #[error(
+        "read a record of version {0}: this program knows versions up to {RECORD_VERSION}; use a newer one"
+    )]
     Version(u32),
     /// Written by a newer program.
     #[error("read a record of kind `{0}`: this program does not know that kind; use a newer one")]

@@ -47,18 +47,35 @@ pub enum RequestError {
 
 impl Engine {
     /// Says yes to the open question of a step. Gives the prompt that was answered.
-    pub fn approve(&self, run: &str, step: &StepPath, by: &str, reason: Option<String>) -> Result<String, RequestError> {
+    pub fn approve(
+        &self,
+        run: &str,
+        step: &StepPath,
+        by: &str,
+        reason: Option<String>,
+    ) -> Result<String, RequestError> {
         let mut prompt = String::new();
         self.request(run, |loaded| {
             let (digest, asked) = open_question(loaded, step)?;
             prompt = asked;
-            Ok(Record::ApprovalGiven { step: step.clone(), digest, by: by.to_owned(), reason: reason.clone() })
+            Ok(Record::ApprovalGiven {
+                step: step.clone(),
+                digest,
+                by: by.to_owned(),
+                reason: reason.clone(),
+            })
         })?;
         Ok(prompt)
     }
 
     /// Says yes to exactly one question, by the digest of the approval: what anything else would be is refused.
-    pub fn approve_digest(&self, run: &str, digest: &str, by: &str, reason: Option<String>) -> Result<StepPath, RequestError> {
+    pub fn approve_digest(
+        &self,
+        run: &str,
+        digest: &str,
+        by: &str,
+        reason: Option<String>,
+    ) -> Result<StepPath, RequestError> {
         let mut answered = None;
         self.request(run, |loaded| {
             let mut asked = open_questions(loaded).filter(|(_, open)| open == digest).map(|(step, _)| step);
@@ -67,16 +84,32 @@ impl Engine {
                 next: format!("see what is asked with `runbook status {run}`"),
             })?;
             answered = Some(step.clone());
-            Ok(Record::ApprovalGiven { step, digest: digest.to_owned(), by: by.to_owned(), reason: reason.clone() })
+            Ok(Record::ApprovalGiven {
+                step,
+                digest: digest.to_owned(),
+                by: by.to_owned(),
+                reason: reason.clone(),
+            })
         })?;
         answered.ok_or_else(|| RequestError::Busy(run.to_owned()))
     }
 
     /// Says no to the open question of a step.
-    pub fn deny(&self, run: &str, step: &StepPath, by: &str, reason: Option<String>) -> Result<(), RequestError> {
+    pub fn deny(
+        &self,
+        run: &str,
+        step: &StepPath,
+        by: &str,
+        reason: Option<String>,
+    ) -> Result<(), RequestError> {
         self.request(run, |loaded| {
             let (digest, _) = open_question(loaded, step)?;
-            Ok(Record::ApprovalDenied { step: step.clone(), digest, by: by.to_owned(), reason: reason.clone() })
+            Ok(Record::ApprovalDenied {
+                step: step.clone(),
+                digest,
+                by: by.to_owned(),
+                reason: reason.clone(),
+            })
         })
     }
 
@@ -151,7 +184,8 @@ impl Engine {
                 RequestError::Refused(illegal, next)
             })?;
             let seq = loaded.machine.seq();
-            let body = record.encode().map_err(|source| EngineError::Record { run: run.to_owned(), seq, source })?;
+            let body =
+                record.encode().map_err(|source| EngineError::Record { run: run.to_owned(), seq, source })?;
             match self.journal.append(run, seq, &[(at, body)], None) {
                 Ok(_) => return Ok(()),
                 Err(AppendError::Moved { .. }) => {}
@@ -188,7 +222,10 @@ fn open_question(loaded: &Loaded, step: &StepPath) -> Result<(String, String), R
             true => format!("nothing waits for approval; see `runbook status {}`", loaded.run),
             false => format!("waiting for approval: {}", open.join(", ")),
         };
-        RequestError::Nothing { what: format!("answer for step `{step}`: nothing is asked about it now"), next }
+        RequestError::Nothing {
+            what: format!("answer for step `{step}`: nothing is asked about it now"),
+            next,
+        }
     })?;
     Ok((asked.request.digest.clone(), asked.request.prompt.clone()))
 }

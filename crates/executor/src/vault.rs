@@ -181,7 +181,7 @@ impl Vault {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(VaultError::File { doing: "remove", path: key, source }),
         }
-        match fs::remove_dir(&self.directory) {
+        match fs::remove_dir_all(&self.directory) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(self.failed("remove", source)),
             _ => Ok(()),
         }

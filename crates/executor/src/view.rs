@@ -211,7 +211,13 @@ fn steps(loaded: &Loaded) -> Vec<StepView> {
             action,
             phase: step.phase,
             state: None,
-            word: if node.skipped.is_some() { "skipped" } else if node.settled { "done" } else { "waiting" },
+            word: if node.skipped.is_some() {
+                "skipped"
+            } else if node.settled {
+                "done"
+            } else {
+                "waiting"
+            },
             skipped: node.skipped,
             attempts: 0,
             started_at: None,

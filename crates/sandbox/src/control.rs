@@ -2,21 +2,26 @@
 //! knows it. Every call carries the control token.
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::error::SandboxError;
+use crate::s3::Put;
 use crate::shared::Ctx;
 use crate::world::World;
 use crate::{backup, seed};
+
+/// An object that a test puts into the bucket is at most so large.
+const OBJECT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Everything behind `control_url`.
 pub(crate) fn router(ctx: &Ctx) -> Router {
@@ -29,6 +34,7 @@ pub(crate) fn router(ctx: &Ctx) -> Router {
         .route("/_sandbox/backup", post(do_backup))
         .route("/_sandbox/break", post(do_break))
         .route("/_sandbox/stop", post(stop))
+        .route("/_sandbox/object/{*key}", put(put_object).layer(DefaultBodyLimit::max(OBJECT_BYTES_MAX)))
         .layer(middleware::from_fn_with_state(ctx.clone(), authorize))
         .layer(DefaultBodyLimit::max(64 * 1024))
         .with_state(ctx.clone())
@@ -167,6 +173,35 @@ async fn do_backup(State(ctx): State<Ctx>, bytes: Bytes) -> Result<Json<Value>, 
 async fn do_break(State(ctx): State<Ctx>, bytes: Bytes) -> Result<Json<Value>, Refusal> {
     seed::break_with(&ctx, body(&bytes)?).await?;
     Ok(Json(json!({ "damaged": true })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PutOptions {
+    /// Let the store keep a sha256 of its own.
+    #[serde(default)]
+    store_checksum: bool,
+}
+
+/// Stores any bytes under a key of the bucket, as an uploader would that the sandbox knows nothing of.
+async fn put_object(
+    State(ctx): State<Ctx>,
+    Path(key): Path<String>,
+    Query(options): Query<PutOptions>,
+    bytes: Bytes,
+) -> Result<Json<Value>, Refusal> {
+    let digest: [u8; 32] = Sha256::digest(&bytes).into();
+    ctx.store
+        .put(Put {
+            key: &key,
+            content_type: "application/octet-stream",
+            length: bytes.len() as u64,
+            sha256: options.store_checksum.then_some(digest),
+            metadata: &[],
+            body: bytes.into(),
+        })
+        .await?;
+    Ok(Json(json!({ "key": key, "sha256": hex::encode(digest) })))
 }
 
 async fn stop(State(ctx): State<Ctx>) -> Json<Value> {

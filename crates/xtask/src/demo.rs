@@ -61,7 +61,7 @@ impl Demo {
         let (id, at) = self.run_until_killed()?;
         say(&format!("6. SIGKILL in the middle of the restore, {:.0} % through the dump. Run {id} is dead.", at * 100.0));
         say(&format!("7. runbook resume {id}"));
-        self.resume(&id)?;
+        say(&format!("   {}", self.resume(&id)?));
         let status = self.json(&["status", &id])?;
         say(&format!("8. The run {}. {}", text(&status, "/state"), twice(&status)));
         say(&format!("9. The application serves {}.", self.application()?));
@@ -119,8 +119,20 @@ impl Demo {
         Err("the run ended before the restore was half way".to_owned())
     }
 
-    fn resume(&self, id: &str) -> Result<(), Failure> {
-        run(self.command().args(["resume", id, "--yes"]).stdin(Stdio::null()))
+    /// Resumes to the end; gives in words what was kept and where the restore went on.
+    fn resume(&self, id: &str) -> Result<String, Failure> {
+        let plan = output(self.command().args(["--quiet", "--json", "resume", id, "--plan"]))?;
+        let kept = plan.lines().filter(|line| line.contains("\"what\":\"keep\"")).count();
+        let lines = output(self.command().args(["--quiet", "--json", "resume", id, "--yes"]).stdin(Stdio::null()))?;
+        let events: Vec<Value> = lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let restoring = |event: &&Value| text(event, "/step") == "restore";
+        let fenced = events.iter().filter(restoring).find_map(|event| number(event, "/ended"));
+        let mut parts = vec![format!("{kept} finished nodes kept")];
+        if let Some(ended) = fenced {
+            parts.push(format!("{ended:.0} database session(s) of the dead attempt ended and gone"));
+        }
+        parts.push("the restore goes on with the first chunk that is missing".to_owned());
+        Ok(parts.join("; "))
     }
 
     /// What the sample application says of itself, in words.

@@ -25,7 +25,7 @@ use super::store::{Store, status};
 
 /// One ranged GET: large enough that requests do not count, small enough to retry. Tests have small objects,
 /// which should have many parts.
-const PART_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 8 << 20 };
+const PART_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 8 << 20 };
 /// Parts asked for at a time; more bring nothing beside COPY (facts/restore-limits.md).
 const PARTS_IN_FLIGHT: usize = 3;
 /// Tries per part.

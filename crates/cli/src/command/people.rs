@@ -126,7 +126,7 @@ impl From<RequestError> for Failure {
         match error {
             RequestError::Engine(error) => error.into(),
             RequestError::Refused(..) | RequestError::Nothing { .. } => {
-                Failure::new(Exit::Refused, error.to_string())
+                Failure::new(Exit::Refused, format!("could not {error}"))
             }
             RequestError::Busy(_) => Failure::new(Exit::Internal, "could not tell the run").because(error),
         }

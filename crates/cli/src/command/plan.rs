@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use runbook_core::action::{ActionError, Effect, Preview, Registry};
+use runbook_core::action::{ActionError, Description, Effect, Preview, Registry};
+use runbook_core::secret::SecretText;
 use runbook_core::template::{references, render};
 use runbook_core::workflow::{Step, StepPath, Work, Workflow};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::arguments::{Global, Plan};
 use crate::command::bound::{self, Bounded};
@@ -99,6 +100,7 @@ impl<'a> Looker<'a> {
             }
         }
         if !description.has_plan {
+            known.extend(secrets_of(description).map(|secrets| (step.path.clone(), secrets)));
             return Preview::Unknown("this action does not look ahead".into());
         }
         match action.plan(&context, params).await {
@@ -141,6 +143,16 @@ impl<'a> Looker<'a> {
             later.path != step.path && templates.into_iter().any(|t| mentions(&t.0, later, &step.path))
         })
     }
+}
+
+/// What a step gives that gives secrets and nothing else: references to values that are not there yet. A look
+/// never reveals them, and needs no more of them.
+fn secrets_of(description: &Description) -> Option<Value> {
+    let fields = description.outputs.get("properties")?.as_object()?;
+    let is_secret = |field: &Value| field.get("format").and_then(Value::as_str) == Some("secret");
+    let reference = |name: &String| json!(SecretText::reference(&format!("plan/{name}")));
+    (!fields.is_empty() && fields.values().all(is_secret))
+        .then(|| Value::Object(fields.keys().map(|name| (name.clone(), reference(name))).collect()))
 }
 
 /// Whether a template of a step speaks of another step's output.

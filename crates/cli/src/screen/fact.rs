@@ -59,19 +59,13 @@ fn of_record(event: &Event<'_>, record: &Record) -> Option<Fact> {
 
 fn of_run(event: &Event<'_>, record: &Record) -> Option<Fact> {
     match record {
-        Record::RunStarted(first) => line(
-            Mood::Plain,
-            "Started",
-            format!(
-                "run {}: {} in {}, {}, plan {}",
-                event.run,
-                first.name,
-                first.environment_name,
-                count(steps(event), "step"),
-                &first.digest[..first.digest.len().min(12)]
-            ),
-        ),
-        Record::Opened { epoch, .. } if *epoch > 1 => {
+        Record::Opened { epoch: 1, .. } => {
+            let workflow = event.workflow;
+            let plan = workflow.digest.get(..12).unwrap_or(&workflow.digest);
+            let what = format!("run {}: {}, {}, plan {plan}", event.run, workflow.name, count(steps(event), "step"));
+            line(Mood::Plain, "Started", what)
+        }
+        Record::Opened { epoch, .. } => {
             line(Mood::Plain, "Resumed", format!("run {} (epoch {epoch})", event.run))
         }
         Record::Closed { why, .. } => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use runbook_core::action::Progress;
 use runbook_executor::event::{Event, News, Reporter};
+use runbook_executor::machine::State;
 
 use super::{fact, safe};
 use crate::words::{bytes, duration, grouped};
@@ -51,6 +52,10 @@ impl Reporter for Lines {
             return;
         }
         if let News::Progress { step, progress } = event.news {
+            // The last word of a step may come after its end.
+            if !event.machine.instance(step).is_some_and(|i| matches!(i.state, State::Running)) {
+                return;
+            }
             if let Some(text) = self.progress(event, step.as_str(), progress) {
                 say("Progress", &text);
             }

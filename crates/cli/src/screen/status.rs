@@ -193,8 +193,8 @@ pub(super) fn next_commands(view: &RunView, lease: Option<&LeaseInfo>) -> Vec<St
                 next.push(format!("runbook deny {run} {}", step.step));
             }
             Some(State::InDoubt) => {
-                next.push(format!("runbook resolve {run} {} --done    its effect is there", step.step));
-                next.push(format!("runbook resolve {run} {} --again   it is not", step.step));
+                next.push(format!("runbook resolve {run} {} --done --reason \"how you know\"    its effect is there", step.step));
+                next.push(format!("runbook resolve {run} {} --again --reason \"how you know\"   it is not", step.step));
             }
             _ => {}
         }

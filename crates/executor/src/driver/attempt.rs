@@ -59,7 +59,8 @@ pub(super) struct Call {
 /// Does the call. Dropping the future drops the action's own.
 pub(super) async fn perform(shared: Arc<Shared>, call: Call) -> TaskEnd {
     let Some(action) = shared.registry.get(&call.action) else {
-        let error = ActionError::refused(format!("call `{}`: this program has no action of that name", call.action));
+        let error =
+            ActionError::refused(format!("call `{}`: this program has no action of that name", call.action));
         return match call.kind {
             TaskKind::Attempt => TaskEnd::Attempt(Err(error), Duration::ZERO),
             TaskKind::Fence => TaskEnd::Fence(Err(error)),
@@ -91,10 +92,9 @@ pub(super) async fn perform(shared: Arc<Shared>, call: Call) -> TaskEnd {
 /// What an author's probe says.
 fn judged(scope: Value, happened: &Expression, looked: &Outcome) -> Probed {
     match evaluate(happened, &with_probe(scope, &looked.outputs)) {
-        Ok(true) => Probed::Happened(Outcome {
-            summary: "found done by its probe".to_owned(),
-            ..Outcome::default()
-        }),
+        Ok(true) => {
+            Probed::Happened(Outcome { summary: "found done by its probe".to_owned(), ..Outcome::default() })
+        }
         Ok(false) => Probed::Absent,
         Err(error) => Probed::Unclear(error.to_string()),
     }
@@ -145,7 +145,10 @@ impl Checkpoints for StepCheckpoints {
         Box::pin(async move {
             let (reply, durable) = oneshot::channel();
             let save = Save { step: self.step.clone(), name: name.to_owned(), value: value.clone(), reply };
-            let gone = || ActionError::unchanged(format!("save the checkpoint `{name}`: the engine has stopped")).code("stopped");
+            let gone = || {
+                ActionError::unchanged(format!("save the checkpoint `{name}`: the engine has stopped"))
+                    .code("stopped")
+            };
             self.saves.send(save).await.map_err(|_| gone())?;
             durable.await.map_err(|_| gone())??;
             self.saved.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), value);

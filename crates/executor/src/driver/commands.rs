@@ -14,9 +14,7 @@ use super::settle::later;
 use super::sitting::Sitting;
 use super::stop::Stop;
 use crate::machine::{Command, Instance, State, approval_digest};
-use crate::record::{
-    ApprovalRequested, AttemptStarted, Record, RefusedWhy, StepDone,
-};
+use crate::record::{ApprovalRequested, AttemptStarted, Record, RefusedWhy, StepDone};
 use crate::store::KeyClaim;
 
 /// Steps in flight at once, over the whole run: each may hold sockets and memory.
@@ -42,7 +40,9 @@ impl Sitting {
                 self.push(Record::StepSkipped { step: step.clone(), why: *why }, After::Nothing)
             }
             Command::Ask(step) => self.ask(step),
-            Command::Expire(step) => self.push(Record::ApprovalExpired { step: step.clone() }, After::Nothing),
+            Command::Expire(step) => {
+                self.push(Record::ApprovalExpired { step: step.clone() }, After::Nothing)
+            }
             Command::Start(step) if self.tasks.len() < CALLS_IN_FLIGHT_MAX => self.start(step).await?,
             Command::Start(_) => false,
             Command::Fence(step) => self.fence(step),
@@ -193,11 +193,15 @@ impl Sitting {
                 return Ok(Some(self.push(Record::StepDone(Box::new(done)), After::Nothing)));
             }
             KeyClaim::InFlightBy { run, step: other } => refused(
-                format!("the idempotency key `{key}` is in use by step `{other}` of run {run}, which is not done"),
+                format!(
+                    "the idempotency key `{key}` is in use by step `{other}` of run {run}, which is not done"
+                ),
                 "Bring that run to its end, then resume this one.",
             ),
             KeyClaim::Mismatch { run, step: other } => refused(
-                format!("the idempotency key `{key}` was used with other parameters, by step `{other}` of run {run}"),
+                format!(
+                    "the idempotency key `{key}` was used with other parameters, by step `{other}` of run {run}"
+                ),
                 "Give what differs another key.",
             ),
         };

@@ -14,7 +14,7 @@ use super::sitting::{Shared, Sitting};
 use crate::event::News;
 use crate::machine::Machine;
 use crate::record::Record;
-use crate::store::{AppendError, Journal, JournalError};
+use crate::store::{AppendError, Journal, JournalError, LeaseError};
 
 /// A record that is taken in and not yet durable.
 pub(super) struct Pending {
@@ -31,9 +31,14 @@ pub(super) enum After {
     /// An action waits for its checkpoint.
     Reply(oneshot::Sender<Result<(), ActionError>>),
     /// What was done under an author's key is told to other runs.
-    FinishKey { key: String, outputs: Value },
+    FinishKey {
+        key: String,
+        outputs: Value,
+    },
     /// Nothing was done under it.
-    DropKey { key: String },
+    DropKey {
+        key: String,
+    },
 }
 
 impl Sitting {
@@ -75,7 +80,8 @@ impl Sitting {
             for pending in &self.pending {
                 let seq = self.machine.seq();
                 let run = self.shared.run.clone();
-                let body = pending.record.encode().map_err(|source| EngineError::Record { run, seq, source })?;
+                let body =
+                    pending.record.encode().map_err(|source| EngineError::Record { run, seq, source })?;
                 bodies.push((pending.at, body));
             }
             let after_seq = self.machine.seq() - self.pending.len() as u64;
@@ -161,7 +167,16 @@ impl Sitting {
             let seq = self.machine.seq();
             self.tell(News::Record { seq, record: &record });
         }
-        Ok(())
+        self.still_holds()
+    }
+
+    /// A record of a newer sitting says that the run was taken over, before the fence would.
+    fn still_holds(&self) -> Result<(), EngineError> {
+        match self.machine.epoch() {
+            // Its own `opened` may not be durable yet.
+            current if current <= self.epoch => Ok(()),
+            current => Err(LeaseError::Lost { epoch: self.epoch, current }.into()),
+        }
     }
 
     async fn read_after(&self, seq: u64) -> Result<Vec<(Timestamp, Record)>, EngineError> {
@@ -177,6 +192,7 @@ impl Sitting {
         let mut machine = Machine::new(self.machine.skeleton());
         fold(&self.shared.run, &mut machine, &records)?;
         self.machine = machine;
+        self.still_holds()?;
         let mut keys = Vec::new();
         for pending in std::mem::take(&mut self.pending) {
             if self.machine.apply(pending.at, &pending.record).is_ok() {

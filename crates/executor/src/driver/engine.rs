@@ -137,7 +137,9 @@ pub enum EngineError {
         diagnostics: Vec<Diagnostic>,
     },
     /// This version of the program would do something else.
-    #[error("resume run {run}: this program makes another plan of its runbook; resume it with version {version}")]
+    #[error(
+        "resume run {run}: this program makes another plan of its runbook; resume it with version {version}"
+    )]
     OtherPlan {
         /// The run.
         run: String,

@@ -68,8 +68,7 @@ impl Loader for PinnedFiles<'_> {
 }
 
 pub(super) fn waivers(waived: &[Waived]) -> Vec<Waiver> {
-    let waiver =
-        |w: &Waived| Waiver { guard: w.guard.clone(), reason: w.reason.clone(), by: w.by.clone() };
+    let waiver = |w: &Waived| Waiver { guard: w.guard.clone(), reason: w.reason.clone(), by: w.by.clone() };
     waived.iter().map(waiver).collect()
 }
 
@@ -106,18 +105,26 @@ pub(super) fn fold(
 ) -> Result<(), EngineError> {
     for (at, record) in records {
         let seq = machine.seq() + 1;
-        machine
-            .apply(*at, record)
-            .map_err(|source| EngineError::Replay { run: run.to_owned(), seq, source })?;
+        machine.apply(*at, record).map_err(|source| EngineError::Replay {
+            run: run.to_owned(),
+            seq,
+            source,
+        })?;
     }
     Ok(())
 }
 
 fn environment(run: &str, first: &RunStarted) -> Result<Environment, EngineError> {
     let mut sources = Sources::default();
-    let ids: BTreeMap<&str, SourceId> =
-        first.sources.iter().map(|s| (s.path.as_str(), sources.add(s.path.clone(), s.text.clone()))).collect();
-    let missing = || EngineError::Pinned { run: run.to_owned(), why: "the environment file is not among its files".into() };
+    let ids: BTreeMap<&str, SourceId> = first
+        .sources
+        .iter()
+        .map(|s| (s.path.as_str(), sources.add(s.path.clone(), s.text.clone())))
+        .collect();
+    let missing = || EngineError::Pinned {
+        run: run.to_owned(),
+        why: "the environment file is not among its files".into(),
+    };
     let id = *ids.get(first.environment.as_str()).ok_or_else(missing)?;
     let base = first.environment_base.as_ref().and_then(|base| ids.get(base.as_str()).copied());
     environment_file::decode(&sources, id, base).ok().map_err(|diagnostics| EngineError::Compile {

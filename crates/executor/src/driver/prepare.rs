@@ -74,16 +74,23 @@ impl Sitting {
         };
         if values.len() > ITEMS_MAX {
             let many = values.len();
-            return Err(failed(format!("list the items of `for_each`: there are {many}, the limit is {ITEMS_MAX}")));
+            return Err(failed(format!(
+                "list the items of `for_each`: there are {many}, the limit is {ITEMS_MAX}"
+            )));
         }
         let mut items = Vec::with_capacity(values.len());
         let mut seen = std::collections::HashSet::new();
         for value in values {
-            let key = render(&each.key, &self.scope_of(step, Some(&value))).map_err(|e| NotReady::failed(&e))?;
+            let key =
+                render(&each.key, &self.scope_of(step, Some(&value))).map_err(|e| NotReady::failed(&e))?;
             let key = match key {
                 Value::String(text) => text,
                 Value::Number(number) => number.to_string(),
-                _ => return Err(failed("name an item of `for_each`: its `key` is neither text nor number".into())),
+                _ => {
+                    return Err(failed(
+                        "name an item of `for_each`: its `key` is neither text nor number".into(),
+                    ));
+                }
             };
             if key.is_empty() || runbook_core::secret::holds_marker(&key) {
                 return Err(failed("name an item of `for_each`: its `key` is empty, or a secret".into()));
@@ -159,9 +166,12 @@ impl Sitting {
             };
             return Ok((default_key(&self.shared.run, &path), false));
         };
-        let failed = |why: &str| NotReady::Failed { message: format!("make the idempotency key: {why}"), hint: None };
+        let failed =
+            |why: &str| NotReady::Failed { message: format!("make the idempotency key: {why}"), hint: None };
         match render(template, scope).map_err(|e| NotReady::failed(&e))? {
-            Value::String(key) if runbook_core::secret::holds_marker(&key) => Err(failed("it holds a secret")),
+            Value::String(key) if runbook_core::secret::holds_marker(&key) => {
+                Err(failed("it holds a secret"))
+            }
             Value::String(key) if key.is_empty() => Err(failed("it is empty")),
             Value::String(key) if key.len() > KEY_BYTES_MAX => Err(failed("it is longer than 255 bytes")),
             Value::String(key) if instance.reruns > 0 => Ok((format!("{key}#{}", instance.reruns), true)),

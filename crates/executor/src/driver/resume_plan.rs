@@ -78,7 +78,9 @@ fn fate(machine: &Machine, bone: &Bone, i: &Instance, settled: bool) -> (ResumeW
         State::Refused => (ResumeWhat::Repeat, "it was refused; its conditions are checked again"),
         State::Retrying { .. } => (ResumeWhat::Repeat, "its last attempt failed"),
         State::Asked => (ResumeWhat::Ask, "its approval is open"),
-        State::Waiting if bone.asks && !i.approval.as_ref().is_some_and(crate::machine::Approval::granted) => {
+        State::Waiting
+            if bone.asks && !i.approval.as_ref().is_some_and(crate::machine::Approval::granted) =>
+        {
             (ResumeWhat::Ask, "it wants an approval first")
         }
         State::Waiting => (ResumeWhat::Start, "it has not started"),

@@ -24,9 +24,10 @@ fn find(root: &Value, schema: Option<&Value>, value: &Value, at: &str, depth: us
         }
         Value::Array(items) => {
             let of = choices.iter().find_map(|s| s.get("items"));
-            items.iter().enumerate().find_map(|(n, item)| {
-                find(root, of, item, &format!("{at}[{n}]"), depth - 1)
-            })
+            items
+                .iter()
+                .enumerate()
+                .find_map(|(n, item)| find(root, of, item, &format!("{at}[{n}]"), depth - 1))
         }
         Value::Object(fields) => fields.iter().find_map(|(name, field)| {
             let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };

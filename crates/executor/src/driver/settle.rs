@@ -78,7 +78,10 @@ impl Sitting {
         let (why, hint) = self.words(error);
         let message = format!("prove that nothing of an earlier attempt is alive: {why}");
         let in_rollback = self.machine.rolling_back().is_some()
-            && self.machine.instance(step).is_some_and(|i| !matches!(i.state, crate::machine::State::Interrupted { .. }));
+            && self
+                .machine
+                .instance(step)
+                .is_some_and(|i| !matches!(i.state, crate::machine::State::Interrupted { .. }));
         let record = if in_rollback {
             Record::UndoFailed { step: step.clone(), message, hint }
         } else {
@@ -206,7 +209,8 @@ impl Sitting {
         if tries >= retry.max_attempts.max(1) {
             return Then::GiveUp;
         }
-        let delay = backoff(&retry, tries, rand::random()).max(wanted.unwrap_or_default()).min(RETRY_DELAY_MAX);
+        let delay =
+            backoff(&retry, tries, rand::random()).max(wanted.unwrap_or_default()).min(RETRY_DELAY_MAX);
         Then::Retry(later(self.now(), delay))
     }
 }

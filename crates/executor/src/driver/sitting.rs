@@ -127,7 +127,8 @@ impl Sitting {
         loop {
             let next = self.machine.next(self.now());
             self.wake_at = next.wake_at;
-            let (holds, idle) = (self.options.stop.is_wanted(), self.pending.is_empty() && self.tasks.is_empty());
+            let (holds, idle) =
+                (self.options.stop.is_wanted(), self.pending.is_empty() && self.tasks.is_empty());
             if idle && self.machine.finished().is_none() {
                 let waits = !self.options.waits_for_people && next.is_waiting_for_people();
                 // Stopping is not a reason to hide that there is nothing left to stop.
@@ -232,10 +233,8 @@ impl Sitting {
         }
         let gives_up = self.machine.gives_up();
         for (step, token) in &self.tokens {
-            let is_main = self
-                .machine
-                .bone(step)
-                .is_some_and(|b| b.phase == runbook_core::workflow::Phase::Main);
+            let is_main =
+                self.machine.bone(step).is_some_and(|b| b.phase == runbook_core::workflow::Phase::Main);
             let undoing = self.machine.instance(step).is_some_and(|i| i.undo.is_some());
             if stops || (gives_up && is_main && !undoing) {
                 token.gentle();
@@ -269,7 +268,8 @@ fn panicked(kind: TaskKind, error: JoinError) -> TaskEnd {
         }
         Err(_) => "it was dropped".to_owned(),
     };
-    let bug = ActionError::unknown(format!("finish: the action panicked, which is a bug in it: {text}")).code("panic");
+    let bug = ActionError::unknown(format!("finish: the action panicked, which is a bug in it: {text}"))
+        .code("panic");
     match kind {
         TaskKind::Attempt => TaskEnd::Attempt(Err(bug), Duration::ZERO),
         TaskKind::Fence => TaskEnd::Fence(Err(bug)),

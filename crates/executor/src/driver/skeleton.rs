@@ -14,7 +14,8 @@ const KEPT: &str = "restored databases are kept for forensics";
 /// What the machine needs to know of a workflow. An action that the registry does not know counts as one
 /// that must not be repeated.
 pub fn skeleton_of(workflow: &Workflow, registry: &dyn Registry) -> Skeleton {
-    let at: HashMap<&StepPath, usize> = workflow.steps.iter().enumerate().map(|(n, s)| (&s.path, n)).collect();
+    let at: HashMap<&StepPath, usize> =
+        workflow.steps.iter().enumerate().map(|(n, s)| (&s.path, n)).collect();
     let kept = restored_into(workflow, registry);
     let bone = |(n, step): (usize, &Step)| {
         let within = step.begin().and_then(|begin| at.get(&begin).copied()).filter(|&begin| begin != n);

@@ -6,7 +6,9 @@ use runbook_core::workflow::{OnExhausted, Phase, StepPath};
 use serde_json::Value;
 
 use super::rules::IllegalRecord;
-use super::state::{Answer, Approval, Attempt, Closed, Failure, Force, Instance, Machine, Sitting, Started, State, UndoState};
+use super::state::{
+    Answer, Approval, Attempt, Closed, Failure, Force, Instance, Machine, Sitting, Started, State, UndoState,
+};
 use crate::record::{
     AttemptFailed, AttemptStarted, Ended, Found, Item, Record, SkippedWhy, StepDone, Then, Verdict, Waived,
 };
@@ -18,8 +20,7 @@ impl Machine {
         self.seq += 1;
         match record {
             Record::RunStarted(first) => {
-                self.started =
-                    Some(Started { at, actor: first.actor.clone(), digest: first.digest.clone() });
+                self.started = Some(Started { at, actor: first.actor.clone(), digest: first.digest.clone() });
                 self.waived.clone_from(&first.waivers);
             }
             Record::Opened { epoch, actor, host, pid } => {
@@ -292,7 +293,8 @@ impl Machine {
     /// Settles a step when all its instances are, and lets what depends on it go on.
     fn settle(&mut self, node: usize) {
         let bone = &self.skeleton.steps[node];
-        let known = bone.each.is_none() || self.nodes[node].items.is_some() || self.nodes[node].skipped.is_some();
+        let known =
+            bone.each.is_none() || self.nodes[node].items.is_some() || self.nodes[node].skipped.is_some();
         let all = self.nodes[node].instances.iter().all(|i| match i.state {
             State::Done | State::Skipped => true,
             State::Failed => bone.continue_on_error && !i.unproven,
@@ -436,12 +438,8 @@ impl Instance {
         }
         match self.state {
             State::Running => {
-                self.state = State::Interrupted {
-                    fenced: false,
-                    happened: false,
-                    not_before: None,
-                    exhausted: false,
-                };
+                self.state =
+                    State::Interrupted { fenced: false, happened: false, not_before: None, exhausted: false };
             }
             State::Interrupted { fenced, .. } => {
                 self.state =
@@ -449,12 +447,8 @@ impl Instance {
             }
             State::Retrying { .. } if again => self.state = State::Waiting,
             State::Failed if again && self.unproven => {
-                self.state = State::Interrupted {
-                    fenced: false,
-                    happened: false,
-                    not_before: None,
-                    exhausted: false,
-                };
+                self.state =
+                    State::Interrupted { fenced: false, happened: false, not_before: None, exhausted: false };
             }
             State::Failed | State::Refused if again => {
                 self.state = State::Waiting;

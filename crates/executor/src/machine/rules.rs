@@ -108,7 +108,9 @@ impl Machine {
                 ensure(instance.approval.is_some() && !is_running(instance), "nothing is asked about it")
             }
             Record::AttemptStarted(start) => self.attempt_started(at, start),
-            Record::Checkpoint { step, .. } => ensure(is_running(self.find(step)?.2), "no attempt of it runs"),
+            Record::Checkpoint { step, .. } => {
+                ensure(is_running(self.find(step)?.2), "no attempt of it runs")
+            }
             Record::AttemptFailed(failed) => self.attempt_failed(failed),
             Record::Fenced { step, epoch, .. } => {
                 self.same_epoch(*epoch)?;
@@ -174,13 +176,7 @@ impl Machine {
         ensure(instance.state == State::Done, "it is not done")
     }
 
-    fn answer(
-        &self,
-        at: Timestamp,
-        (bone, _, i): (&Bone, &Node, &Instance),
-        digest: &str,
-        by: &str,
-    ) -> Rule {
+    fn answer(&self, at: Timestamp, (bone, _, i): (&Bone, &Node, &Instance), digest: &str, by: &str) -> Rule {
         let asked = match &i.approval {
             Some(a) if i.state == State::Asked => a,
             _ => return Err("nothing is asked about it now".into()),
@@ -192,7 +188,10 @@ impl Machine {
         let named = request.approvers.is_empty() || request.approvers.iter().any(|a| a == by);
         ensure(named, format!("`{by}` may not answer; {} may", request.approvers.join(", ")))?;
         let starter = self.started.as_ref().is_some_and(|s| s.actor == by);
-        ensure(!(request.four_eyes && starter), format!("`{by}` started the run, and somebody else must answer"))?;
+        ensure(
+            !(request.four_eyes && starter),
+            format!("`{by}` started the run, and somebody else must answer"),
+        )?;
         ensure(asked.given.iter().all(|g| g.by != by), format!("`{by}` has answered already"))
     }
 
@@ -218,7 +217,10 @@ impl Machine {
 
     /// The instance may be asked about, refused or started: nothing runs, everything before it is decided.
     fn at_rest(&self, (bone, node, i): (&Bone, &Node, &Instance)) -> Rule {
-        ensure(matches!(i.state, State::Waiting | State::Retrying { .. }), format!("it is {}", i.state.word()))?;
+        ensure(
+            matches!(i.state, State::Waiting | State::Retrying { .. }),
+            format!("it is {}", i.state.word()),
+        )?;
         ensure(node.open_needs == 0, "a step that it needs is not done")?;
         ensure(!bone.conditional || node.condition == Some(true), "its `if` is not true")?;
         ensure(bone.each.is_none() || node.items.is_some(), "its items are not known")?;
@@ -228,7 +230,10 @@ impl Machine {
     fn approval_requested(&self, asked: &ApprovalRequested) -> Rule {
         let found = self.find(&asked.step)?;
         self.at_rest(found)?;
-        ensure(found.0.asks && found.2.approval.is_none(), "it is asked about already, or needs no approval")?;
+        ensure(
+            found.0.asks && found.2.approval.is_none(),
+            "it is asked about already, or needs no approval",
+        )?;
         ensure(asked.min > 0, "nobody would have to say yes")?;
         ensure(self.may_start(found.0.phase), "the run is paused or being given up")
     }
@@ -289,7 +294,10 @@ impl Machine {
 
     fn probed(&self, (bone, _, i): (&Bone, &Node, &Instance)) -> Rule {
         ensure(bone.probe, "it has no probe")?;
-        ensure(matches!(i.state, State::Interrupted { fenced: true, .. }), "it is not in doubt, or not fenced")
+        ensure(
+            matches!(i.state, State::Interrupted { fenced: true, .. }),
+            "it is not in doubt, or not fenced",
+        )
     }
 
     fn step_in_doubt(&self, (bone, _, i): (&Bone, &Node, &Instance)) -> Rule {

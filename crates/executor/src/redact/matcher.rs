@@ -149,7 +149,7 @@ fn compare(spelling: &[u8], text: &[u8]) -> Compared {
 fn break_length(text: &[u8]) -> usize {
     match text {
         [b'\r', b'\n', ..] => 2,
-        [b'\n' | b'\r', ..] => 0,
+        [b'\n' | b'\r', ..] => 1,
         _ => 0,
     }
 }

@@ -34,7 +34,9 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self { world: Arc::default(), journal: Arc::new(MemoryJournal::new()), folder, kind: "local" }
+        let (world, journal) = (Arc::<World>::default(), Arc::new(MemoryJournal::new()));
+        let _first = world.journal.set(journal.clone());
+        Self { world, journal, folder, kind: "local" }
     }
 
     pub(super) fn engine_on(&self, journal: Dying) -> (Engine, Arc<Dying>) {
@@ -57,7 +59,8 @@ impl Bench {
         );
         let mut sources = Sources::default();
         let id = sources.add("env.yaml", environment_text.clone());
-        let environment = environment_file::decode(&sources, id, None).ok().expect("the environment is sound");
+        let environment =
+            environment_file::decode(&sources, id, None).ok().expect("the environment is sound");
         let inputs = BTreeMap::new();
         let registry = Actions::new(&self.world);
         let request = Request {
@@ -86,6 +89,16 @@ impl Bench {
     pub(super) fn records(&self, run: &str) -> Vec<&'static str> {
         let stored = self.journal.read(run, 0).expect("the journal is whole");
         stored.iter().map(|s| Record::decode(&s.body).expect("a record").kind()).collect()
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let early = self.world.early.lock().expect("no action panicked in there");
+        assert!(
+            early.is_empty() || std::thread::panicking(),
+            "called before their start was durable: {early:?}"
+        );
     }
 }
 

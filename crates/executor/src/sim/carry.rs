@@ -87,26 +87,49 @@ impl Sim {
         self.append(Record::ApprovalRequested(Box::new(asked)));
     }
 
-    fn start(&mut self, step: &StepPath) {
+    /// Wants to start whatever comes to its mind: the rules alone must keep it from harm.
+    pub(super) fn unruly(&mut self) {
+        let engine = engine_of(&self.engine).expect("an engine lives");
+        let paths: Vec<_> =
+            engine.machine.nodes().flat_map(|n| n.instances).map(|i| i.path.clone()).collect();
+        if paths.is_empty() {
+            return;
+        }
+        let step = self.dice.pick(&paths).clone();
+        let (started, digest) = self.attempt(&step);
+        let engine = engine_of(&self.engine).expect("an engine lives");
+        let record = Record::AttemptStarted(Box::new(started.clone()));
+        if engine.machine.check(at(self.now), &record).is_ok() && self.append(record) == Append::Stored {
+            self.model.call(&step, &started, &digest);
+        }
+    }
+
+    fn attempt(&mut self, step: &StepPath) -> (AttemptStarted, String) {
         let params_digest = self.params_digest(step);
         let digest = approval_digest("plan", step, &params_digest);
+        let engine = engine_of(&self.engine).expect("an engine lives");
+        let instance = engine.machine.instance(step).expect("it exists");
+        let started = AttemptStarted {
+            step: step.clone(),
+            attempt: instance.attempts + 1,
+            epoch: self.epoch,
+            key: format!("{step}#{}", instance.reruns),
+            params: json!(null),
+            params_digest,
+        };
+        (started, digest)
+    }
+
+    fn start(&mut self, step: &StepPath) {
+        let (started, digest) = self.attempt(step);
         let engine = engine_of(&self.engine).expect("an engine lives");
         let instance = engine.machine.instance(step).expect("it exists").clone();
         if instance.approval.as_ref().is_some_and(|a| a.request.digest != digest) {
             self.append(Record::ApprovalVoided { step: step.clone(), why: "it changed".into() });
             return;
         }
-        let (attempt, key) = (instance.attempts + 1, format!("{step}#{}", instance.reruns));
-        let started = AttemptStarted {
-            step: step.clone(),
-            attempt,
-            epoch: self.epoch,
-            key: key.clone(),
-            params: json!(null),
-            params_digest,
-        };
-        if self.append(Record::AttemptStarted(Box::new(started))) == Append::Stored {
-            self.model.call(step, attempt, &key, &digest);
+        if self.append(Record::AttemptStarted(Box::new(started.clone()))) == Append::Stored {
+            self.model.call(step, &started, &digest);
         }
     }
 
@@ -119,9 +142,9 @@ impl Sim {
         }
         self.model.alive.retain(|w| &w.path != step);
         if !self.calm && self.dice.percent(10) {
-            let rolling = engine_of(&self.engine).is_some_and(|e| e.machine.instance(step).is_some_and(|i| {
-                !matches!(i.state, State::Interrupted { .. })
-            }));
+            let rolling = engine_of(&self.engine).is_some_and(|e| {
+                e.machine.instance(step).is_some_and(|i| !matches!(i.state, State::Interrupted { .. }))
+            });
             if !rolling {
                 let message = "prove the earlier attempt dead".to_owned();
                 self.append(Record::StepFailed { step: step.clone(), message, hint: None });

@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use jiff::Timestamp;
 use runbook_core::action::{Aftermath, Effect};
 use runbook_core::workflow::{Phase, StepPath};
 
 use crate::machine::{Bone, Skeleton};
-use crate::record::{Found, Record, Then, Verdict};
+use crate::record::{AttemptStarted, Found, Record, Then, Verdict};
 
 /// One attempt that may still do something.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +26,7 @@ struct Question {
     digest: String,
     min: u32,
     yes: BTreeSet<String>,
+    expires_at: Option<Timestamp>,
     open: bool,
     used: bool,
 }
@@ -71,16 +73,17 @@ impl Model {
 
     fn satisfy(&mut self, path: &StepPath) {
         let step = self.bone(path).path.clone();
-        let whole = self.items.get(&step).is_none_or(|items| {
-            items.iter().all(|i| self.done.contains(i) || self.tolerated.contains(i))
-        });
+        let whole = self
+            .items
+            .get(&step)
+            .is_none_or(|items| items.iter().all(|i| self.done.contains(i) || self.tolerated.contains(i)));
         if whole && (self.bones[&step].each.is_none() || self.items.contains_key(&step)) {
             self.satisfied.insert(step);
         }
     }
 
     /// A record became durable.
-    pub(crate) fn durable(&mut self, record: &Record) {
+    pub(crate) fn durable(&mut self, now: Timestamp, record: &Record) {
         assert!(
             !self.finished || matches!(record, Record::Noted { .. } | Record::RollbackRequested { .. }),
             "something after the end: {record:?}"
@@ -94,6 +97,13 @@ impl Model {
             Record::PauseRequested { .. } => self.paused = true,
             Record::CancelRequested { .. } => self.cancelled = true,
             Record::RollbackRequested { .. } => (self.rolled_back, self.finished) = (true, false),
+            Record::AttemptStarted(start) => {
+                if let Some(question) = self.questions.get_mut(&start.step) {
+                    let fresh = question.expires_at.is_some_and(|at| now < at);
+                    assert!(question.used || fresh, "{} started on an answer that went stale", start.step);
+                    question.used = true;
+                }
+            }
             Record::StepSkipped { step, .. } => {
                 self.satisfied.insert(step.clone());
             }
@@ -134,8 +144,13 @@ impl Model {
     fn durable_answer(&mut self, record: &Record) {
         match record {
             Record::ApprovalRequested(asked) => {
-                let question =
-                    Question { digest: asked.digest.clone(), min: asked.min, open: true, ..Question::default() };
+                let question = Question {
+                    digest: asked.digest.clone(),
+                    min: asked.min,
+                    open: true,
+                    expires_at: Some(asked.expires_at),
+                    ..Question::default()
+                };
                 self.questions.insert(asked.step.clone(), question);
             }
             Record::ApprovalGiven { step, digest, by, .. } => {
@@ -175,13 +190,14 @@ impl Model {
                 self.satisfied.insert(bone.path.clone());
             }
             self.satisfy(step);
-        } else if bone.phase == Phase::Main && bone.on_exhausted == runbook_core::workflow::OnExhausted::Fail {
+        } else if bone.phase == Phase::Main && bone.on_exhausted == runbook_core::workflow::OnExhausted::Fail
+        {
             self.given_up = true;
         }
     }
 
     /// An action is called: the moment at which everything before it must be durable.
-    pub(crate) fn call(&mut self, path: &StepPath, attempt: u32, key: &str, digest: &str) {
+    pub(crate) fn call(&mut self, path: &StepPath, started: &AttemptStarted, digest: &str) {
         let bone = self.bone(path).clone();
         assert!(!self.finished && !self.paused, "{path} started in a run that is over or paused");
         if bone.phase == Phase::Main {
@@ -195,16 +211,16 @@ impl Model {
         assert!(!self.done.contains(path), "{path} is done and started again");
         assert!(!self.alive.iter().any(|w| &w.path == path), "{path} runs twice at once");
         if bone.asks {
-            let question = self.questions.get_mut(path).expect("asked before it started");
+            let question = &self.questions[path];
             assert!(question.yes.len() >= question.min as usize, "{path} started unapproved");
             assert_eq!(question.digest, digest, "{path} started with other parameters than approved");
-            question.used = true;
         }
         if let Some(most) = bone.each {
-            let others = self.alive.iter().filter(|w| !w.orphan && self.bone(&w.path).path == bone.path).count();
+            let others =
+                self.alive.iter().filter(|w| !w.orphan && self.bone(&w.path).path == bone.path).count();
             assert!(others < most as usize, "{path} is one item too many");
         }
-        let (path, key) = (path.clone(), key.to_owned());
+        let (path, attempt, key) = (path.clone(), started.attempt, started.key.clone());
         self.alive.push(Work { path, attempt, key, orphan: false, acted: false });
     }
 

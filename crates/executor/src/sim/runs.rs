@@ -12,9 +12,7 @@ use super::model::Model;
 use super::plan::{Dice, at, skeleton};
 use super::samples::run_started;
 use crate::machine::{Machine, Skeleton, State};
-use crate::record::{
-    AttemptFailed, Record, StepDone, Then, Verdict,
-};
+use crate::record::{AttemptFailed, Record, StepDone, Then, Verdict};
 
 /// Most steps of the simulator in one run; a run that needs more is stuck.
 const TURNS_WILD: usize = 100;
@@ -94,7 +92,7 @@ impl Sim {
         self.log.push((self.time(), record.encode().expect("it can be written")));
         let read = Record::decode(&self.log[self.log.len() - 1].1).expect("what was written is read");
         self.mirror.apply(self.time(), &read).expect("what was checked is taken in");
-        self.model.durable(&record);
+        self.model.durable(at(self.now), &record);
         Append::Stored
     }
 
@@ -211,6 +209,9 @@ impl Sim {
         if self.dice.percent(45) && self.work_ends() {
             return;
         }
+        if !self.calm && self.dice.percent(10) {
+            return self.unruly();
+        }
         let Some(engine) = engine_of(&self.engine) else { return };
         let next = engine.machine.next(self.time());
         if next.commands.is_empty() {
@@ -242,7 +243,8 @@ impl Sim {
 
     /// One attempt that the living engine runs comes to an end.
     fn work_ends(&mut self) -> bool {
-        let running: Vec<usize> = (0..self.model.alive.len()).filter(|&n| !self.model.alive[n].orphan).collect();
+        let running: Vec<usize> =
+            (0..self.model.alive.len()).filter(|&n| !self.model.alive[n].orphan).collect();
         if running.is_empty() {
             return false;
         }
@@ -319,7 +321,19 @@ impl Sim {
             self.turn();
         }
         let machine = self.replay();
-        panic!("the run does not end: {:?}\nnext: {:?}", machine.nodes().map(|n| (n.bone.path.as_str(), n.ready, n.settled, n.instances.iter().map(|i| i.state).collect::<Vec<_>>())).collect::<Vec<_>>(), self.engine.as_ref().map(|e| e.machine.next(self.time())));
+        panic!(
+            "the run does not end: {:?}\nnext: {:?}",
+            machine
+                .nodes()
+                .map(|n| (
+                    n.bone.path.as_str(),
+                    n.ready,
+                    n.settled,
+                    n.instances.iter().map(|i| i.state).collect::<Vec<_>>()
+                ))
+                .collect::<Vec<_>>(),
+            self.engine.as_ref().map(|e| e.machine.next(self.time()))
+        );
     }
 }
 

@@ -104,7 +104,12 @@ pub(crate) fn one_of_each() -> Vec<Record> {
 fn people(by: &str, reason: &Option<String>) -> Vec<Record> {
     let (by, digest, reason) = (by.to_owned(), text("d"), reason.clone());
     vec![
-        Record::ApprovalGiven { step: step(), digest: digest.clone(), by: by.clone(), reason: reason.clone() },
+        Record::ApprovalGiven {
+            step: step(),
+            digest: digest.clone(),
+            by: by.clone(),
+            reason: reason.clone(),
+        },
         Record::ApprovalDenied { step: step(), digest, by: by.clone(), reason: reason.clone() },
         Record::Resolved {
             step: step(),

@@ -75,7 +75,12 @@ async fn a_death_at_any_append_is_survived_and_no_effect_happens_twice() {
                 engine.resolve(&run, &step("join"), "bob", answer).unwrap();
                 end = drive(&engine, &run).await;
             }
-            assert_eq!(end.outcome, RunOutcome::Succeeded, "dies at {dies_at}, after {after}: {:?}", end.problems);
+            assert_eq!(
+                end.outcome,
+                RunOutcome::Succeeded,
+                "dies at {dies_at}, after {after}: {:?}",
+                end.problems
+            );
             assert_eq!(end.outputs["picked"], json!("us"), "dies at {dies_at}");
             let effects = bench.world.effects();
             assert!(effects.values().all(|&n| n == 1), "dies at {dies_at}: {effects:?}");
@@ -167,7 +172,10 @@ async fn an_attempt_that_runs_out_of_time_is_dropped_fenced_and_repeated() {
     assert_eq!(end.outcome, RunOutcome::Succeeded);
     assert_eq!(bench.world.calls(), ["a#1", "a#2"]);
     let loaded = engine.load(&run).unwrap();
-    let timed_out = loaded.records.iter().any(|(_, r)| matches!(r, Record::AttemptFailed(f) if f.code.as_deref() == Some("timeout")));
+    let timed_out = loaded
+        .records
+        .iter()
+        .any(|(_, r)| matches!(r, Record::AttemptFailed(f) if f.code.as_deref() == Some("timeout")));
     assert!(timed_out);
 }
 
@@ -186,6 +194,18 @@ async fn a_cancel_beats_what_would_start_and_the_handlers_run() {
     assert_eq!((end.outcome, end.exit_status()), (RunOutcome::Cancelled, 7));
     assert_eq!(bench.world.calls(), ["a#1", "alarm#1", "tidy#1"]);
     assert!(other.pause(&run, "bob", None).unwrap_err().to_string().contains("finished"));
+}
+
+#[tokio::test]
+async fn a_start_that_a_cancel_overtook_does_not_happen() {
+    let bench = Bench::new();
+    let journal = Dying { overtaken_at: Some("b"), ..Dying::never(&bench.journal) };
+    let (engine, _) = bench.engine_on(journal);
+    let run = bench.start(&engine, CHAIN);
+    let end = drive(&engine, &run).await;
+    assert_eq!(end.outcome, RunOutcome::Cancelled);
+    assert_eq!(bench.world.calls(), ["a#1", "tidy#1"]);
+    bench.journal.verify(&run).unwrap();
 }
 
 const ASKING: &str = "
@@ -236,7 +256,8 @@ async fn a_no_refuses_the_step_until_somebody_is_asked_anew() {
 async fn yes_answers_for_the_actor_outside_of_production_only() {
     let steps = "steps: [{ id: a, uses: t.ask, with: { prompt: Sure? } }]";
     for (kind, outcome) in [("local", RunOutcome::Succeeded), ("production", RunOutcome::Waiting)] {
-        let bench = Bench { kind, ..Bench::new() };
+        let mut bench = Bench::new();
+        bench.kind = kind;
         let engine = bench.engine();
         let run = bench.start(&engine, steps);
         let yes = DriveOptions { yes: true, ..options() };
@@ -289,7 +310,10 @@ async fn an_engine_that_lost_the_run_appends_nothing_and_starts_nothing() {
     });
     assert_eq!(end.outcome, RunOutcome::Succeeded);
     let lost = lost.unwrap_err();
-    assert!(matches!(lost, EngineError::Fenced(_) | EngineError::Replay { .. } | EngineError::Lease(_)), "{lost}");
+    assert!(
+        matches!(lost, EngineError::Fenced(_) | EngineError::Replay { .. } | EngineError::Lease(_)),
+        "{lost}"
+    );
     assert_eq!(bench.records(&run).last(), Some(&"run_finished"));
     assert_eq!(bench.records(&run).iter().filter(|k| **k == "closed").count(), 0);
     bench.journal.verify(&run).unwrap();
@@ -431,7 +455,8 @@ async fn a_probe_finds_what_was_done_when_the_answer_is_lost() {
     let bench = Bench::new();
     bench.world.script("a", [Act::Unknown]);
     let engine = bench.engine();
-    let run = bench.start(&engine, "steps: [{ id: a, uses: t.probed }]\noutputs: { v: \"{{ steps.a.value }}\" }");
+    let run =
+        bench.start(&engine, "steps: [{ id: a, uses: t.probed }]\noutputs: { v: \"{{ steps.a.value }}\" }");
     let end = drive(&engine, &run).await;
     assert_eq!(end.outcome, RunOutcome::Succeeded);
     assert_eq!(end.outputs["v"], Value::from("found"));

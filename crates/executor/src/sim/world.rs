@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use jiff::Timestamp;
 use runbook_core::action::{
@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::holder::Holder;
+use crate::record::Record;
 use crate::store::{
-    AppendError, Journal, JournalError, KeyClaim, Lease, LeaseError, LeaseInfo, MemoryJournal, RunRow, Stored,
-    Verified,
+    AppendError, Journal, JournalError, KeyClaim, Lease, LeaseError, LeaseInfo, MemoryJournal, RunRow,
+    Stored, Verified,
 };
 
 /// What the next call of a step does.
@@ -49,6 +50,10 @@ pub(crate) struct World {
     pub(crate) fenced: Mutex<Vec<(String, u64)>>,
     pub(crate) params: Mutex<HashMap<String, Value>>,
     called: Notify,
+    /// Where a call looks whether its start is durable.
+    pub(crate) journal: OnceLock<Arc<MemoryJournal>>,
+    /// Calls that were made before that.
+    pub(crate) early: Mutex<Vec<String>>,
 }
 
 impl World {
@@ -74,6 +79,17 @@ impl World {
         }
     }
 
+    fn look(&self, ctx: &Context) {
+        let Some(journal) = self.journal.get() else { return };
+        let is_start = |stored: &Stored| match Record::decode(&stored.body) {
+            Ok(Record::AttemptStarted(start)) => start.step == ctx.step && start.attempt == ctx.attempt,
+            _ => false,
+        };
+        if !journal.read(&ctx.run, 0).unwrap().iter().any(is_start) {
+            self.early.lock().unwrap().push(format!("{}#{}", ctx.step, ctx.attempt));
+        }
+    }
+
     fn act(&self, effect: Effect, ctx: &Context) {
         let name = match effect {
             Effect::Read => return,
@@ -94,6 +110,7 @@ struct Scripted {
 impl Scripted {
     async fn do_it(&self, ctx: &Context, params: Value) -> Result<Outcome, ActionError> {
         let step = ctx.step.as_str().to_owned();
+        self.world.look(ctx);
         let act = self.world.acts.lock().unwrap().get_mut(&step).and_then(VecDeque::pop_front);
         self.world.calls.lock().unwrap().push(format!("{step}#{}", ctx.attempt));
         self.world.params.lock().unwrap().insert(step.clone(), params.clone());
@@ -226,6 +243,8 @@ pub(crate) struct Dying {
     pub(crate) appends_left: AtomicI64,
     pub(crate) after: bool,
     pub(crate) appends: AtomicI64,
+    /// A cancel gets in right before the start of this step.
+    pub(crate) overtaken_at: Option<&'static str>,
 }
 
 impl Dying {
@@ -234,7 +253,7 @@ impl Dying {
     }
     pub(crate) fn at(inner: &Arc<MemoryJournal>, appends: i64, after: bool) -> Self {
         let (appends_left, count) = (AtomicI64::new(appends), AtomicI64::new(0));
-        Self { inner: inner.clone(), appends_left, after, appends: count }
+        Self { inner: inner.clone(), appends_left, after, appends: count, overtaken_at: None }
     }
     fn is_dead(&self) -> bool {
         self.appends_left.load(Ordering::SeqCst) < 0
@@ -262,6 +281,14 @@ impl Journal for Dying {
         fence: Option<u64>,
     ) -> Result<Vec<Stored>, AppendError> {
         self.appends.fetch_add(1, Ordering::SeqCst);
+        let starts = |body: &[u8]| match Record::decode(body) {
+            Ok(Record::AttemptStarted(start)) => Some(start.step.as_str()) == self.overtaken_at,
+            _ => false,
+        };
+        if records.iter().any(|(_, body)| starts(body)) {
+            let cancel = Record::CancelRequested { by: "bob".to_owned(), reason: None }.encode().unwrap();
+            let _already_there = self.inner.append(run, after_seq, &[(records[0].0, cancel)], None);
+        }
         if fence.is_some() && self.appends_left.fetch_sub(1, Ordering::SeqCst) <= 0 {
             self.appends_left.store(-1, Ordering::SeqCst);
             if self.after {
@@ -321,7 +348,13 @@ impl Journal for Dying {
         self.alive()?;
         self.inner.claim_key(environment, key, params_digest, run, step)
     }
-    fn finish_key(&self, environment: &str, key: &str, run: &str, outputs: &Value) -> Result<(), JournalError> {
+    fn finish_key(
+        &self,
+        environment: &str,
+        key: &str,
+        run: &str,
+        outputs: &Value,
+    ) -> Result<(), JournalError> {
         self.alive()?;
         self.inner.finish_key(environment, key, run, outputs)
     }

@@ -12,6 +12,7 @@ create table public.messages (
 
 create index messages_room on public.messages (room, created_at desc);
 create index messages_author on public.messages (author_id);
+create index messages_reply_to on public.messages (reply_to) where reply_to is not null;
 create index messages_metadata on public.messages using gin (metadata jsonb_path_ops);
 
 create table public.tags (

@@ -320,19 +320,50 @@ fn what_a_killed_process_called_durable_is_there() {
     assert!(records == durable || records == durable + 1, "{durable} were said durable, {records} are there");
 }
 
-#[test]
-fn many_processes_may_make_the_file_at_once() {
-    let directory = tempfile::tempdir().unwrap();
+/// Runs `work` in eight threads at once, each with a connection of its own, as eight processes would have.
+fn by_eight<T: Send>(directory: &Path, work: impl Fn(u64, SqliteJournal) -> T + Sync) -> Vec<T> {
     let start = std::sync::Barrier::new(8);
     std::thread::scope(|scope| {
-        for name in 0..8 {
-            let (start, directory) = (&start, directory.path());
-            scope.spawn(move || {
-                start.wait();
-                let journal = SqliteJournal::open(directory).unwrap();
-                journal.create(&row(&format!("r{name}")), b"first", at(0)).unwrap();
-            });
+        let threads: Vec<_> = (0..8)
+            .map(|name| {
+                let (start, work) = (&start, &work);
+                scope.spawn(move || {
+                    start.wait();
+                    work(name, SqliteJournal::open(directory).unwrap())
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn eight_may_make_the_file_at_once() {
+    for _ in 0..10 {
+        let directory = tempfile::tempdir().unwrap();
+        by_eight(directory.path(), |name, journal| {
+            journal.create(&row(&format!("r{name}")), b"first", at(0)).unwrap();
+        });
+        assert_eq!(SqliteJournal::open(directory.path()).unwrap().runs().unwrap().len(), 8);
+    }
+}
+
+#[test]
+fn of_eight_connections_that_append_the_same_record_one_wins_every_time() {
+    let (directory, journal) = with_records(1);
+    let wins: Vec<Vec<u64>> = by_eight(directory.path(), |name, journal| {
+        let mut wins = Vec::new();
+        for seq in 1..=25 {
+            match journal.append("r1", seq, &[(at(1), vec![b'0' + name as u8])], None) {
+                Ok(_) => wins.push(seq),
+                Err(AppendError::Moved { head }) => assert!(head > seq),
+                Err(other) => panic!("neither appended nor moved: {other}"),
+            }
         }
+        wins
     });
-    assert_eq!(SqliteJournal::open(directory.path()).unwrap().runs().unwrap().len(), 8);
+    let mut wins = wins.concat();
+    wins.sort_unstable();
+    assert_eq!(wins, (1..=25).collect::<Vec<_>>());
+    assert_eq!(journal.verify("r1").unwrap().records, 26);
 }

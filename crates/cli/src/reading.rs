@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use runbook_core::action::{ActionError, BoxFuture, Checkpoints, Context, Progress, ProgressSink, StopSignal};
+use runbook_core::action::{
+    ActionError, BoxFuture, Checkpoints, Context, Progress, ProgressSink, StopSignal,
+};
 use runbook_core::environment::Environment;
 use runbook_core::scope::RunFacts;
 use runbook_core::secret::{Revealed, SecretError, SecretText, Secrets};

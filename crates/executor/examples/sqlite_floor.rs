@@ -14,7 +14,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let database = rusqlite::Connection::open(file)?;
     database.pragma_update(None, "journal_mode", "wal")?;
     database.pragma_update(None, "synchronous", "full")?;
-    database.execute_batch("create table records (run text, seq integer, body blob, primary key (run, seq))")?;
+    database
+        .execute_batch("create table records (run text, seq integer, body blob, primary key (run, seq))")?;
     let body = vec![b'x'; 200];
     let mut insert = database.prepare("insert into records (run, seq, body) values ('r', ?1, ?2)")?;
     for seq in 0..i64::try_from(steps * 2)? {

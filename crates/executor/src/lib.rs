@@ -22,13 +22,13 @@ pub mod driver;
 pub mod event;
 pub mod holder;
 pub mod machine;
+pub mod portable;
 pub mod record;
+pub mod redact;
 pub mod requests;
+pub mod secrets;
 #[cfg(test)]
 mod sim;
 pub mod store;
-pub mod view;
-pub mod portable;
-pub mod redact;
-pub mod secrets;
 pub mod vault;
+pub mod view;

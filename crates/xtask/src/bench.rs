@@ -41,7 +41,10 @@ pub(crate) fn engine() -> Result<(), Failure> {
     let cold: Vec<f64> = (0..ROUNDS)
         .map(|round| Ok(bench.run(1, &format!("cold-{round}"))?.seconds))
         .collect::<Result<_, Failure>>()?;
-    say(&format!("cold run of 1 step, whole process   {:.0} ms (median of {ROUNDS})", median(&cold) * 1000.0));
+    say(&format!(
+        "cold run of 1 step, whole process   {:.0} ms (median of {ROUNDS})",
+        median(&cold) * 1000.0
+    ));
     let peak = engines.iter().map(|m| m.peak_kib).max().unwrap_or(0);
     say(&format!("peak memory, {STEPS} steps             {:.1} MiB", peak as f64 / 1024.0));
     bench.long_journal()?;
@@ -122,7 +125,10 @@ impl Bench {
                 Ok(measure(&mut command)?.seconds)
             })
             .collect::<Result<_, Failure>>()?;
-        say(&format!("resume of that finished journal     {:.0} ms (median of {ROUNDS})", median(&again) * 1000.0));
+        say(&format!(
+            "resume of that finished journal     {:.0} ms (median of {ROUNDS})",
+            median(&again) * 1000.0
+        ));
         Ok(())
     }
 

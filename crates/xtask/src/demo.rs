@@ -36,7 +36,8 @@ struct Demo {
 impl Demo {
     /// A new state directory: an earlier demo's sandbox is stopped first.
     fn new() -> Result<Self, Failure> {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+        let target =
+            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
         let demo = Self { binary: target.join("debug/runbook"), state: target.join("demo") };
         if demo.state.exists() {
             demo.quietly(&["sandbox", "reset"])?;
@@ -48,18 +49,26 @@ impl Demo {
 
     fn tell(&self) -> Result<(), Failure> {
         say("");
-        say("1. A sandbox: PostgreSQL laid out like a Supabase project, S3, Supabase and Vercel stand-ins, an app.");
+        say(
+            "1. A sandbox: PostgreSQL laid out like a Supabase project, S3, Supabase and Vercel stand-ins, an app.",
+        );
         self.quietly(&["sandbox", "start"])?;
         self.quietly(&["sandbox", "seed", "--size", "demo"])?;
         say(&format!("2. The sample application serves {}.", self.application()?));
         let backup = self.json(&["sandbox", "backup"])?;
         say(&format!("3. Last night's backup: {}, with its sha256 beside it.", backup_line(&backup)));
         self.quietly(&["sandbox", "break", "bad-migration"])?;
-        say(&format!("4. A bad migration hits the live database. The application now: {}.", self.application()?));
+        say(&format!(
+            "4. A bad migration hits the live database. The application now: {}.",
+            self.application()?
+        ));
 
         say("5. runbook run runbooks/path-b.yaml --env local");
         let (id, at) = self.run_until_killed()?;
-        say(&format!("6. SIGKILL in the middle of the restore, {:.0} % through the dump. Run {id} is dead.", at * 100.0));
+        say(&format!(
+            "6. SIGKILL in the middle of the restore, {:.0} % through the dump. Run {id} is dead.",
+            at * 100.0
+        ));
         say(&format!("7. runbook resume {id}"));
         say(&format!("   {}", self.resume(&id)?));
         let status = self.json(&["status", &id])?;
@@ -74,9 +83,12 @@ impl Demo {
             seconds(&status, "/objectives/rto_seconds"),
         ));
         say("12. Try next:");
-        for command in
-            [format!("status {id}"), format!("logs {id}"), format!("verify {id}"), "actions postgres.restore".to_owned()]
-        {
+        for command in [
+            format!("status {id}"),
+            format!("logs {id}"),
+            format!("verify {id}"),
+            "actions postgres.restore".to_owned(),
+        ] {
             say(&format!("      {} {command}", self.shown()));
         }
         Ok(())
@@ -103,7 +115,8 @@ impl Demo {
         let mut id = None;
         for line in BufReader::new(stdout).lines() {
             let line = line.map_err(|error| format!("read from `runbook run`: {error}"))?;
-            let event: Value = serde_json::from_str(&line).map_err(|error| format!("read `{line}`: {error}"))?;
+            let event: Value =
+                serde_json::from_str(&line).map_err(|error| format!("read `{line}`: {error}"))?;
             if id.is_none() {
                 id = event.get("run").and_then(Value::as_str).map(str::to_owned);
             }
@@ -123,7 +136,8 @@ impl Demo {
     fn resume(&self, id: &str) -> Result<String, Failure> {
         let plan = output(self.command().args(["--quiet", "--json", "resume", id, "--plan"]))?;
         let kept = plan.lines().filter(|line| line.contains("\"what\":\"keep\"")).count();
-        let lines = output(self.command().args(["--quiet", "--json", "resume", id, "--yes"]).stdin(Stdio::null()))?;
+        let lines =
+            output(self.command().args(["--quiet", "--json", "resume", id, "--yes"]).stdin(Stdio::null()))?;
         let events: Vec<Value> = lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let restoring = |event: &&Value| text(event, "/step") == "restore";
         let fenced = events.iter().filter(restoring).find_map(|event| number(event, "/ended"));

@@ -32,7 +32,9 @@ pub(crate) fn ensure() -> Result<(), Failure> {
             say(&format!("PostgreSQL {version} is here: {}", folder.display()));
             Ok(())
         }
-        None => Err(format!("the package manager installed no PostgreSQL server of version {VERSION_MIN} or newer")),
+        None => Err(format!(
+            "the package manager installed no PostgreSQL server of version {VERSION_MIN} or newer"
+        )),
     }
 }
 

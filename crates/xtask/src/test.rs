@@ -25,7 +25,8 @@ pub(crate) fn schemas() -> Result<(), Failure> {
     let folder = root().join("schemas");
     std::fs::create_dir_all(&folder).map_err(|error| format!("create `{}`: {error}", folder.display()))?;
     for name in ["runbook", "environment", "events"] {
-        let text = output(cargo().args(["run", "--quiet", "--package", "runbook-cli", "--", "schema", name]))?;
+        let text =
+            output(cargo().args(["run", "--quiet", "--package", "runbook-cli", "--", "schema", name]))?;
         let path = folder.join(format!("{name}.schema.json"));
         std::fs::write(&path, text).map_err(|error| format!("write `{}`: {error}", path.display()))?;
         say(&format!("wrote schemas/{name}.schema.json"));

@@ -68,7 +68,9 @@ fn meaning(effect: Effect) -> &'static str {
         Effect::Read => "changes nothing; a step in doubt runs again",
         Effect::Idempotent => "moves the target to a named state, twice is once; a step in doubt runs again",
         Effect::Transactional => "effect and key commit together in the target; a step in doubt runs again",
-        Effect::Keyed => "the remote deduplicates on the key; a step in doubt is sent again with the same key",
+        Effect::Keyed => {
+            "the remote deduplicates on the key; a step in doubt is sent again with the same key"
+        }
         Effect::Once => "cannot be repeated blindly; a step in doubt is settled by its probe or by a person",
     }
 }
@@ -112,8 +114,13 @@ fn access(access: Access) -> &'static str {
 
 fn fields(text: &mut String, title: &str, schema: &Value, width: usize) {
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
-    let required: Vec<&str> =
-        schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     let _ = writeln!(text, "\n{title}");
     if properties.is_empty() {
         text.push_str("  (nothing)\n");

@@ -88,7 +88,8 @@ fn environment(
     }
     let Some(environment) = loaded.environment else { return Ok(None) };
     let reading = Reading::new(environment, &given.dir, state_dir, &project::actor(global))?;
-    let mut findings = vec![Finding { what: format!("environment {name}"), said: Ok("it has no mistakes".into()) }];
+    let mut findings =
+        vec![Finding { what: format!("environment {name}"), said: Ok("it has no mistakes".into()) }];
     let missing = reading.missing_secrets();
     findings.push(Finding {
         what: "secrets".into(),
@@ -133,7 +134,12 @@ async fn systems(reading: &Reading, registry: &dyn Registry) -> Vec<Finding> {
 }
 
 /// Runs an action that only reads.
-async fn run(reading: &Reading, registry: &dyn Registry, action: &str, params: Value) -> Result<Value, String> {
+async fn run(
+    reading: &Reading,
+    registry: &dyn Registry,
+    action: &str,
+    params: Value,
+) -> Result<Value, String> {
     let Some(found) = registry.get(action) else { return Err(format!("there is no action `{action}`")) };
     let context = reading.context(&StepPath::new("doctor"));
     match found.run(&context, params).await {
@@ -143,7 +149,12 @@ async fn run(reading: &Reading, registry: &dyn Registry, action: &str, params: V
 }
 
 /// Asks an action what it would do.
-async fn look(reading: &Reading, registry: &dyn Registry, action: &str, params: Value) -> Result<String, String> {
+async fn look(
+    reading: &Reading,
+    registry: &dyn Registry,
+    action: &str,
+    params: Value,
+) -> Result<String, String> {
     let Some(found) = registry.get(action) else { return Err(format!("there is no action `{action}`")) };
     let context = reading.context(&StepPath::new("doctor"));
     match found.plan(&context, params).await {

@@ -10,7 +10,8 @@ use crate::ui::Ui;
 
 pub(crate) fn explain(ui: &Ui, given: &Explain) -> Result<Exit, Failure> {
     if let Ok(status) = given.code.parse::<u8>() {
-        let Some((exit, meaning, changed)) = Exit::TABLE.iter().find(|(exit, ..)| exit.status() == status) else {
+        let Some((exit, meaning, changed)) = Exit::TABLE.iter().find(|(exit, ..)| exit.status() == status)
+        else {
             return Err(Failure::usage(format!("there is no exit status {status}")).hint("they are 0 to 8"));
         };
         ui.line(&format!("exit status {}: {meaning}\nhas the target changed? {changed}", exit.status()));

@@ -32,7 +32,9 @@ pub(crate) fn find(journal: &dyn Journal, given: &str) -> Result<RunRow, Failure
     }
     match journal.find_run(given)? {
         Found::One(row) => Ok(row),
-        Found::None => Err(Failure::usage(format!("there is no run `{given}`")).hint("`runbook list` has them all")),
+        Found::None => {
+            Err(Failure::usage(format!("there is no run `{given}`")).hint("`runbook list` has them all"))
+        }
         Found::Ambiguous(rows) => {
             let ids: Vec<String> = rows.iter().take(5).map(|row| row.id.clone()).collect();
             Err(Failure::usage(format!("`{given}` begins the ids of {}", count(rows.len(), "run")))

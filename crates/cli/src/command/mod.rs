@@ -70,7 +70,8 @@ fn schema(ui: &Ui, given: &Schema) -> Result<Exit, Failure> {
         SchemaKind::Environment => runbook_core::schema::environment(),
         SchemaKind::Events => screen::events_schema(),
     };
-    let text = serde_json::to_string_pretty(&schema).map_err(|error| Failure::io("write the schema", error))?;
+    let text =
+        serde_json::to_string_pretty(&schema).map_err(|error| Failure::io("write the schema", error))?;
     ui.line(&text);
     Ok(Exit::Succeeded)
 }
@@ -83,10 +84,12 @@ impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Lease(error) => error.into(),
-            EngineError::Fenced(_) | EngineError::LeaseEnded => {
-                Failure::new(Exit::Held, "could not go on").because(error).hint("`runbook status` says who holds it")
+            EngineError::Fenced(_) | EngineError::LeaseEnded => Failure::new(Exit::Held, "could not go on")
+                .because(error)
+                .hint("`runbook status` says who holds it"),
+            EngineError::Illegal(_) => {
+                Failure::new(Exit::Refused, "the run does not take that now").because(error)
             }
-            EngineError::Illegal(_) => Failure::new(Exit::Refused, "the run does not take that now").because(error),
             EngineError::OtherPlan { .. } => Failure::new(Exit::Internal, "could not resume").because(error),
             EngineError::Compile { sources, diagnostics, .. } => Failure::new(
                 Exit::Internal,
@@ -103,6 +106,8 @@ impl From<EngineError> for Failure {
 
 impl From<LeaseError> for Failure {
     fn from(error: LeaseError) -> Self {
-        Failure::new(Exit::Held, "somebody else is at work").because(error).note("Nothing was changed by this call.")
+        Failure::new(Exit::Held, "somebody else is at work")
+            .because(error)
+            .note("Nothing was changed by this call.")
     }
 }

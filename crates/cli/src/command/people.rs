@@ -86,7 +86,8 @@ pub(crate) fn pause(ui: &Ui, global: &Global, given: &Reasoned) -> Result<Exit, 
 pub(crate) fn cancel(ui: &Ui, global: &Global, given: &Reasoned) -> Result<Exit, Failure> {
     let speaking = speaking(global, &given.run.run)?;
     speaking.engine.cancel(&speaking.run, &speaking.actor, given.reason.clone())?;
-    let exit = told(ui, &speaking, &format!("run {} is given up: no further step of it starts", speaking.run));
+    let exit =
+        told(ui, &speaking, &format!("run {} is given up: no further step of it starts", speaking.run));
     let short = speaking.run.get(..8).unwrap_or(&speaking.run);
     ui.remark(&format!(
         "\nIf no process works on it: runbook resume {short}   runs its `on_failure` and `finally` and closes it"

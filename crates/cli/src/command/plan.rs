@@ -28,7 +28,8 @@ pub(crate) fn plan(ui: &Ui, global: &Global, given: &Plan) -> Result<Exit, Failu
     let Bounded { workflow, environment, base, .. } = bounded;
     let name = environment.name.clone();
     let reading = Reading::new(environment, &base, &state_dir, &project::actor(global))?;
-    let looker = Looker { reading: &reading, workflow: &workflow, registry: &registry, offline: given.offline };
+    let looker =
+        Looker { reading: &reading, workflow: &workflow, registry: &registry, offline: given.offline };
     let steps = runtime.block_on(looker.look());
     if ui.json {
         ui.line(&screen::plan_line(&workflow, &name, &steps).to_string());
@@ -159,9 +160,9 @@ fn secrets_of(description: &Description) -> Option<Value> {
 fn mentions(value: &Value, step: &Step, other: &StepPath) -> bool {
     let Some(id) = other.as_str().strip_prefix(step.scope.as_str()) else { return false };
     match value {
-        Value::String(text) => references(text)
-            .iter()
-            .any(|used| matches!(used.path.as_slice(), [first, second, ..] if first == "steps" && second == id)),
+        Value::String(text) => references(text).iter().any(
+            |used| matches!(used.path.as_slice(), [first, second, ..] if first == "steps" && second == id),
+        ),
         Value::Array(items) => items.iter().any(|item| mentions(item, step, other)),
         Value::Object(map) => map.values().any(|item| mentions(item, step, other)),
         _ => false,

@@ -131,7 +131,13 @@ pub(crate) fn rollback(ui: &Ui, global: &Global, given: &Rollback) -> Result<Exi
 }
 
 /// Drives a run until it ends or cannot go on here, asking at the terminal when there is one.
-async fn drive(ui: &Ui, opened: &Opened, run: &str, actor: String, driving: Driving) -> Result<Exit, Failure> {
+async fn drive(
+    ui: &Ui,
+    opened: &Opened,
+    run: &str,
+    actor: String,
+    driving: Driving,
+) -> Result<Exit, Failure> {
     let stop = Stop::new();
     let listening = tokio::spawn(listen(stop.clone()));
     let interactive = ui.live && std::io::IsTerminal::is_terminal(&std::io::stdin());

@@ -77,6 +77,10 @@ fn tell(ui: &Ui, run: &str, seq: u64, at: Timestamp, record: &Record) {
         body.remove("step");
     }
     let step = record.step().map_or_else(String::new, |step| format!(" {step}"));
-    let body = if body.as_object().is_some_and(serde_json::Map::is_empty) { String::new() } else { format!(" {body}") };
+    let body = if body.as_object().is_some_and(serde_json::Map::is_empty) {
+        String::new()
+    } else {
+        format!(" {body}")
+    };
     ui.line(&format!("{seq:5}  {}  {}{step}{}", screen::local_time(at), record.kind(), screen::safe(&body)));
 }

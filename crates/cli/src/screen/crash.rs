@@ -12,7 +12,8 @@ impl Reporter for DieAfter {
             && seq >= self.0
         {
             // Cannot fail: a process may always signal itself.
-            let _dead = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            let _dead =
+                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         }
     }
 }

@@ -32,9 +32,14 @@ pub(crate) fn end(loaded: &Loaded, end: &RunEnd, lease: Option<&LeaseInfo>, now:
             let _ = writeln!(text, "  could not {}", safe(error));
         }
     } else {
-        let done = view.steps.iter().filter(|step| step.state == Some(State::Done) && step.action.is_some()).count();
+        let done =
+            view.steps.iter().filter(|step| step.state == Some(State::Done) && step.action.is_some()).count();
         let all = view.steps.iter().filter(|step| step.action.is_some()).count();
-        let _ = writeln!(text, "\n  {done} of {} done; nothing that is done will be done again", count(all, "step"));
+        let _ = writeln!(
+            text,
+            "\n  {done} of {} done; nothing that is done will be done again",
+            count(all, "step")
+        );
     }
     in_force(&mut text, &view);
     text.push('\n');

@@ -62,7 +62,8 @@ fn of_run(event: &Event<'_>, record: &Record) -> Option<Fact> {
         Record::Opened { epoch: 1, .. } => {
             let workflow = event.workflow;
             let plan = workflow.digest.get(..12).unwrap_or(&workflow.digest);
-            let what = format!("run {}: {}, {}, plan {plan}", event.run, workflow.name, count(steps(event), "step"));
+            let what =
+                format!("run {}: {}, {}, plan {plan}", event.run, workflow.name, count(steps(event), "step"));
             line(Mood::Plain, "Started", what)
         }
         Record::Opened { epoch, .. } => {
@@ -81,11 +82,9 @@ fn of_run(event: &Event<'_>, record: &Record) -> Option<Fact> {
             line(mood, "Stopped", format!("run {}: {text}", event.run))
         }
         Record::RunFinished { outcome } => match outcome {
-            Final::Succeeded => line(
-                Mood::Good,
-                "Succeeded",
-                format!("run {} in {}", event.run, duration(event.elapsed)),
-            ),
+            Final::Succeeded => {
+                line(Mood::Good, "Succeeded", format!("run {} in {}", event.run, duration(event.elapsed)))
+            }
             Final::Failed => line(Mood::Bad, "Failed", format!("run {}, given up", event.run)),
             Final::Cancelled => line(Mood::Ask, "Cancelled", format!("run {}", event.run)),
             Final::RolledBack => line(Mood::Ask, "Rolled back", format!("run {}", event.run)),
@@ -97,14 +96,18 @@ fn of_run(event: &Event<'_>, record: &Record) -> Option<Fact> {
 fn of_people(record: &Record) -> Option<Fact> {
     let because = |reason: &Option<String>| reason.as_ref().map_or_else(String::new, |r| format!(": {r}"));
     match record {
-        Record::ApprovalRequested(asked) => line(Mood::Ask, "Asking", format!("{}: {}", asked.step, asked.prompt)),
+        Record::ApprovalRequested(asked) => {
+            line(Mood::Ask, "Asking", format!("{}: {}", asked.step, asked.prompt))
+        }
         Record::ApprovalGiven { step, by, reason, .. } => {
             line(Mood::Good, "Approved", format!("{step} by {by}{}", because(reason)))
         }
         Record::ApprovalDenied { step, by, reason, .. } => {
             line(Mood::Bad, "Denied", format!("{step} by {by}{}", because(reason)))
         }
-        Record::ApprovalExpired { step } => line(Mood::Ask, "Expired", format!("{step}: nobody answered in time")),
+        Record::ApprovalExpired { step } => {
+            line(Mood::Ask, "Expired", format!("{step}: nobody answered in time"))
+        }
         Record::ApprovalVoided { step, why } => line(Mood::Ask, "Voided", format!("{step}: {why}")),
         Record::Resolved { step, verdict, by, reason, .. } => {
             let verdict = match verdict {
@@ -113,7 +116,9 @@ fn of_people(record: &Record) -> Option<Fact> {
             };
             line(Mood::Plain, "Resolved", format!("{step} by {by}: {verdict} ({reason})"))
         }
-        Record::PauseRequested { by, reason } => line(Mood::Ask, "Pausing", format!("for {by}{}", because(reason))),
+        Record::PauseRequested { by, reason } => {
+            line(Mood::Ask, "Pausing", format!("for {by}{}", because(reason)))
+        }
         Record::CancelRequested { by, reason } => {
             line(Mood::Ask, "Cancelling", format!("for {by}{}", because(reason)))
         }
@@ -132,27 +137,37 @@ fn of_people(record: &Record) -> Option<Fact> {
 fn of_step(event: &Event<'_>, record: &Record) -> Option<Fact> {
     match record {
         Record::AttemptStarted(start) => {
-            let again = if start.attempt > 1 { format!(", attempt {}", start.attempt) } else { String::new() };
+            let again =
+                if start.attempt > 1 { format!(", attempt {}", start.attempt) } else { String::new() };
             let text = format!("{}{again}", start.step);
             line(Mood::Plain, "Running", text).map(|fact| Fact { starts: true, ..fact })
         }
         Record::StepDone(done) => {
-            let inner = done.step.as_str().ends_with("/(begin)") || event.workflow.step(&done.step).is_some_and(is_end);
+            let inner = done.step.as_str().ends_with("/(begin)")
+                || event.workflow.step(&done.step).is_some_and(is_end);
             if inner {
                 return None;
             }
             let took = duration(Duration::from_millis(done.duration_ms));
-            let summary = if done.outcome.summary.is_empty() { String::new() } else { format!(": {}", done.outcome.summary) };
-            let before = done.by_key_of.as_ref().map_or_else(String::new, |by| format!(" (done before by {by})"));
+            let summary = if done.outcome.summary.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", done.outcome.summary)
+            };
+            let before =
+                done.by_key_of.as_ref().map_or_else(String::new, |by| format!(" (done before by {by})"));
             line(Mood::Good, "Done", format!("{}{summary}{before} in {took}", done.step))
         }
         Record::AttemptFailed(failed) => {
             let (mood, verb, then) = match failed.then {
-                Then::Retry(at) => (Mood::Ask, "Retry", format!("; next attempt at {}", super::local_time(at))),
+                Then::Retry(at) => {
+                    (Mood::Ask, "Retry", format!("; next attempt at {}", super::local_time(at)))
+                }
                 Then::GiveUp => (Mood::Bad, "Failed", String::new()),
                 Then::Stopped => (Mood::Ask, "Checkpoint", String::new()),
             };
-            let text = format!("{} (attempt {}): could not {}{then}", failed.step, failed.attempt, failed.message);
+            let text =
+                format!("{} (attempt {}): could not {}{then}", failed.step, failed.attempt, failed.message);
             line(mood, verb, text)
         }
         Record::StepSkipped { step, why } => {
@@ -170,7 +185,9 @@ fn of_step(event: &Event<'_>, record: &Record) -> Option<Fact> {
             };
             line(Mood::Bad, "Refused", format!("{step}: {why}: {message}"))
         }
-        Record::StepFailed { step, message, .. } => line(Mood::Bad, "Failed", format!("{step}: could not {message}")),
+        Record::StepFailed { step, message, .. } => {
+            line(Mood::Bad, "Failed", format!("{step}: could not {message}"))
+        }
         Record::StepInDoubt { step, why } => line(Mood::Ask, "In doubt", format!("{step}: {why}")),
         Record::Fenced { step, ended, .. } => line(
             Mood::Plain,
@@ -178,7 +195,9 @@ fn of_step(event: &Event<'_>, record: &Record) -> Option<Fact> {
             format!("{step}: {} of an earlier attempt ended", count(*ended as usize, "session")),
         ),
         Record::UndoStarted { step, .. } => line(Mood::Plain, "Undoing", step.to_string()),
-        Record::Undone { step, outcome } => line(Mood::Good, "Undone", format!("{step}: {}", outcome.summary)),
+        Record::Undone { step, outcome } => {
+            line(Mood::Good, "Undone", format!("{step}: {}", outcome.summary))
+        }
         Record::UndoFailed { step, message, .. } => {
             line(Mood::Bad, "Failed", format!("{step}: could not undo: {message}"))
         }

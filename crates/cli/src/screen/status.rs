@@ -89,7 +89,8 @@ pub(crate) fn status(loaded: &Loaded, lease: Option<&LeaseInfo>, now: Timestamp)
 
 fn head(text: &mut String, loaded: &Loaded, view: &RunView, lease: Option<&LeaseInfo>, now: Timestamp) {
     let plan = view.digest.get(..12).unwrap_or(&view.digest);
-    let _ = writeln!(text, "  started   {} by {}, plan {plan}", local_time(view.started_at), safe(&view.actor));
+    let _ =
+        writeln!(text, "  started   {} by {}, plan {plan}", local_time(view.started_at), safe(&view.actor));
     let holder = lease.map_or_else(
         || "nobody".to_owned(),
         |lease| format!("{} since {}", safe(&lease.holder.to_string()), local_time(lease.since)),
@@ -107,7 +108,8 @@ pub(super) fn objectives(text: &mut String, loaded: &Loaded, now: Timestamp) {
         if let (Some(measured), Some(objective)) = (measured, objective) {
             let kept = if measured <= objective { "within" } else { "OVER" };
             let objective = duration(objective);
-            let _ = writeln!(text, "  {name}       {}, {kept} the objective of {objective}", duration(measured));
+            let _ =
+                writeln!(text, "  {name}       {}, {kept} the objective of {objective}", duration(measured));
         }
     }
 }
@@ -193,8 +195,14 @@ pub(super) fn next_commands(view: &RunView, lease: Option<&LeaseInfo>) -> Vec<St
                 next.push(format!("runbook deny {run} {}", step.step));
             }
             Some(State::InDoubt) => {
-                next.push(format!("runbook resolve {run} {} --done --reason \"how you know\"    its effect is there", step.step));
-                next.push(format!("runbook resolve {run} {} --again --reason \"how you know\"   it is not", step.step));
+                next.push(format!(
+                    "runbook resolve {run} {} --done --reason \"how you know\"    its effect is there",
+                    step.step
+                ));
+                next.push(format!(
+                    "runbook resolve {run} {} --again --reason \"how you know\"   it is not",
+                    step.step
+                ));
             }
             _ => {}
         }

@@ -31,8 +31,8 @@ mod sitting;
 mod skeleton;
 mod stop;
 
-pub(crate) use end::{outcome as outcome_of, problems as problems_of};
 pub use end::{Problem, RunEnd, RunOutcome};
+pub(crate) use end::{outcome as outcome_of, problems as problems_of};
 pub use engine::{Clock, DriveOptions, Engine, EngineError, NewRun, StatePaths};
 pub use pinned::Loaded;
 pub use resume_plan::{ResumeLine, ResumeWhat};

@@ -66,27 +66,29 @@ fn random_moments(format: &str) {
     world.runbook(&["sandbox", "backup", "--format", format]).ended(0);
     let live = world.database(&world.live());
     let mut dice = Dice::from_clock();
-    println!("seed {} (give it as RUNBOOK_TEST_SEED)", dice.seed);
 
     let said = world.runbook(&["--json", "run", &file, "--env", "local"]).ended(0);
     let unbroken = outputs(&world.records(&said.run()), "restore");
     let lines = said.lines().iter().filter(|line| is_progress(line)).count() as u64;
     is_filled(&world, &said.run(), &live, &unbroken);
+    println!("a restore takes {} s; seed {} (give it as RUNBOOK_TEST_SEED)", unbroken["seconds"], dice.seed);
 
     let watch = Watch::start(&world);
-    let mut inside = 0;
+    let (mut inside, mut half_way) = (0, 0);
     for turn in 0..2 * MOMENTS {
         let mut run = Running::start(world.command(&["--json", "run", &file, "--env", "local"]));
         let id = run.until_the_restore_starts();
         run.kill_at_random(&mut dice, lines);
         let killed = world.records(&id);
         inside += usize::from(!count(&killed, "step_done").contains_key("restore"));
+        let chunks = chunks(&world, &killed);
+        half_way += usize::from(chunks > 0);
         if dice.below(4) == 0 {
             let mut resumed = Running::start(world.command(&["--json", "resume", &id]));
             resumed.kill_at_random(&mut dice, lines);
         }
         world.runbook(&["--json", "resume", &id]).ended(0);
-        println!("turn {turn}: killed with {} records, {inside} inside the restore", killed.len());
+        println!("turn {turn}: killed with {chunks} chunks in, {inside} times inside the restore");
         is_filled(&world, &id, &live, &unbroken);
         if inside == MOMENTS {
             break;
@@ -94,8 +96,18 @@ fn random_moments(format: &str) {
     }
     let seen = watch.end();
     assert_eq!(inside, MOMENTS, "too few kills were inside the restore");
+    assert!(half_way > 0, "no kill came between two chunks");
     assert!(seen.overlaps.is_empty(), "sessions of two epochs lived side by side: {:?}", seen.overlaps);
     assert!(seen.newest > 1, "the sessions of resumed runs were looked at: {seen:?}");
+}
+
+/// How many chunks of a killed run's restore are in.
+fn chunks(world: &World, records: &[Value]) -> u64 {
+    let project = outputs(records, "database")["ref"].as_str().unwrap().to_owned();
+    if world.sql(&project, "select to_regclass('_runbook.chunks')").is_empty() {
+        return 0;
+    }
+    world.sql(&project, "select count(*) from _runbook.chunks").parse().unwrap()
 }
 
 /// Demands that a run has ended and its project holds what the live one does, and drops its database.
@@ -192,7 +204,10 @@ impl Running {
     #[track_caller]
     fn until_the_restore_starts(&mut self) -> String {
         let starts = |line: &Value| line["kind"] == "attempt_started" && line["step"] == "restore";
-        self.lines.iter().find(starts).unwrap()["run"].as_str().unwrap().to_owned()
+        let mut last = Value::Null;
+        let found = self.lines.iter().inspect(|line| last.clone_from(line)).find(starts);
+        let found = found.unwrap_or_else(|| panic!("the restore did not start; the last line is {last}"));
+        found["run"].as_str().unwrap().to_owned()
     }
 
     /// Kills after some lines of progress, at most so many, and some microseconds.

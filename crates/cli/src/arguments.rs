@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
                   runbook plan FILE      what it would do, changing nothing\n             \
                   runbook run FILE       do it\n\n\
                   Exit status: 0 succeeded · 1 internal or I/O error · 2 wrong command line · 3 invalid runbook\n\
-                  4 precondition, guard or approval refused · 5 a step failed, resumable · 6 in doubt\n\
+                  4 precondition, guard, approval or integrity check refused · 5 a step failed, resumable · 6 in doubt\n\
                   7 stopped, paused or waiting for a person · 8 somebody else holds the run"
 )]
 pub(crate) struct Arguments {

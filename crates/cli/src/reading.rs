@@ -18,8 +18,8 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// The id that stands for the run that is not there.
-pub(crate) const RUN: &str = "00000000-plan";
+/// What stands for the id of the run that is not there, in names that a run would make.
+pub(crate) const RUN: &str = "RUNID";
 
 /// What looking needs.
 pub(crate) struct Reading {

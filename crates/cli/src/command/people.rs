@@ -2,7 +2,6 @@
 //! one record; a live engine sees it within a tenth of a second.
 
 use runbook_core::workflow::StepPath;
-use runbook_executor::driver::Engine;
 use runbook_executor::machine::State;
 use runbook_executor::record::Verdict;
 use runbook_executor::requests::{RequestError, Resolution};
@@ -10,6 +9,7 @@ use runbook_executor::view::RunView;
 
 use crate::arguments::{Answer, Global, Note, Reasoned, Resolve};
 use crate::command::journal;
+use crate::command::run::{self, Opened};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::project;
@@ -17,15 +17,15 @@ use crate::ui::Ui;
 
 /// A run and who speaks to it.
 struct Speaking {
-    engine: Engine,
+    opened: Opened,
     run: String,
     actor: String,
 }
 
 fn speaking(global: &Global, given: &str) -> Result<Speaking, Failure> {
-    let opened = super::run::open(&project::state_dir(global)?)?;
+    let opened = run::open(&project::state_dir(global)?)?;
     let row = journal::find(opened.journal.as_ref(), given)?;
-    Ok(Speaking { engine: opened.engine, run: row.id, actor: project::actor(global) })
+    Ok(Speaking { opened, run: row.id, actor: project::actor(global) })
 }
 
 fn told(ui: &Ui, speaking: &Speaking, text: &str) -> Exit {
@@ -41,14 +41,14 @@ fn told(ui: &Ui, speaking: &Speaking, text: &str) -> Exit {
 pub(crate) fn approve(ui: &Ui, global: &Global, given: &Answer) -> Result<Exit, Failure> {
     let speaking = speaking(global, &given.run)?;
     let step = asked(&speaking, given.step.as_deref())?;
-    let prompt = speaking.engine.approve(&speaking.run, &step, &speaking.actor, given.reason.clone())?;
+    let prompt = speaking.opened.engine.approve(&speaking.run, &step, &speaking.actor, given.reason.clone())?;
     Ok(told(ui, &speaking, &format!("{} said yes to step {step}: {prompt}", speaking.actor)))
 }
 
 pub(crate) fn deny(ui: &Ui, global: &Global, given: &Answer) -> Result<Exit, Failure> {
     let speaking = speaking(global, &given.run)?;
     let step = asked(&speaking, given.step.as_deref())?;
-    speaking.engine.deny(&speaking.run, &step, &speaking.actor, given.reason.clone())?;
+    speaking.opened.engine.deny(&speaking.run, &step, &speaking.actor, given.reason.clone())?;
     Ok(told(ui, &speaking, &format!("{} said no to step {step}", speaking.actor)))
 }
 
@@ -57,7 +57,7 @@ fn asked(speaking: &Speaking, given: Option<&str>) -> Result<StepPath, Failure> 
     if let Some(step) = given {
         return Ok(StepPath::new(step));
     }
-    let view = RunView::of(&speaking.engine.load(&speaking.run)?);
+    let view = RunView::of(&speaking.opened.engine.load(&speaking.run)?);
     let asking: Vec<&StepPath> =
         view.steps.iter().filter(|step| step.state == Some(State::Asked)).map(|step| &step.step).collect();
     match asking.as_slice() {
@@ -73,26 +73,30 @@ fn asked(speaking: &Speaking, given: Option<&str>) -> Result<StepPath, Failure> 
 
 pub(crate) fn note(ui: &Ui, global: &Global, given: &Note) -> Result<Exit, Failure> {
     let speaking = speaking(global, &given.run)?;
-    speaking.engine.note(&speaking.run, &speaking.actor, &given.text)?;
+    speaking.opened.engine.note(&speaking.run, &speaking.actor, &given.text)?;
     Ok(told(ui, &speaking, "noted"))
 }
 
 pub(crate) fn pause(ui: &Ui, global: &Global, given: &Reasoned) -> Result<Exit, Failure> {
     let speaking = speaking(global, &given.run.run)?;
-    speaking.engine.pause(&speaking.run, &speaking.actor, given.reason.clone())?;
+    speaking.opened.engine.pause(&speaking.run, &speaking.actor, given.reason.clone())?;
     Ok(told(ui, &speaking, &format!("run {} stops after the running steps", speaking.run)))
 }
 
 pub(crate) fn cancel(ui: &Ui, global: &Global, given: &Reasoned) -> Result<Exit, Failure> {
     let speaking = speaking(global, &given.run.run)?;
-    speaking.engine.cancel(&speaking.run, &speaking.actor, given.reason.clone())?;
+    speaking.opened.engine.cancel(&speaking.run, &speaking.actor, given.reason.clone())?;
     let exit =
         told(ui, &speaking, &format!("run {} is given up: no further step of it starts", speaking.run));
-    let short = speaking.run.get(..8).unwrap_or(&speaking.run);
-    ui.remark(&format!(
-        "\nIf no process works on it: runbook resume {short}   runs its `on_failure` and `finally` and closes it"
-    ));
-    Ok(exit)
+    if speaking.opened.engine.is_driven(&speaking.run)? {
+        let short = speaking.run.get(..8).unwrap_or(&speaking.run);
+        ui.remark(&format!(
+            "\nThe process that works on it brings it to its end. next: runbook status {short}"
+        ));
+        return Ok(exit);
+    }
+    // Nobody else would: what runs after a cancel runs here, and the environment is free afterwards.
+    run::end_cancelled(ui, &speaking.opened, &speaking.run, speaking.actor.clone())
 }
 
 pub(crate) fn resolve(ui: &Ui, global: &Global, given: &Resolve) -> Result<Exit, Failure> {
@@ -108,14 +112,14 @@ pub(crate) fn resolve(ui: &Ui, global: &Global, given: &Resolve) -> Result<Exit,
     let Some(reason) = &given.reason else {
         return Err(Failure::usage("a resolution wants --reason: how do you know?"));
     };
-    let loaded = speaking.engine.load(&speaking.run)?;
+    let loaded = speaking.opened.engine.load(&speaking.run)?;
     let finished = loaded.machine.instance(&step).is_some_and(|instance| instance.state == State::Done);
     if given.again && finished {
-        speaking.engine.rerun(&speaking.run, &step, &speaking.actor, reason)?;
+        speaking.opened.engine.rerun(&speaking.run, &step, &speaking.actor, reason)?;
     } else {
         let verdict = if given.done { Verdict::Done } else { Verdict::Again };
         let answer = Resolution { verdict, reason: reason.clone(), outputs };
-        speaking.engine.resolve(&speaking.run, &step, &speaking.actor, answer)?;
+        speaking.opened.engine.resolve(&speaking.run, &step, &speaking.actor, answer)?;
     }
     let exit = told(ui, &speaking, &format!("step {step} is settled"));
     ui.remark(&format!("\nnext: runbook resume {}", speaking.run.get(..8).unwrap_or(&speaking.run)));

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use runbook_core::action::{ActionError, Description, Effect, Preview, Registry};
 use runbook_core::secret::SecretText;
 use runbook_core::template::{references, render};
-use runbook_core::workflow::{Step, StepPath, Work, Workflow};
-use serde_json::{Map, Value, json};
+use runbook_core::workflow::{Step, StepPath, Template, Work, Workflow};
+use serde_json::{Map, Value};
 
 use crate::arguments::{Global, Plan};
 use crate::command::bound::{self, Bounded};
@@ -68,6 +68,7 @@ impl<'a> Looker<'a> {
                 Work::Action { name } => {
                     let Some(action) = self.registry.get(name) else { continue };
                     let preview = self.preview(step, name, &mut known).await;
+                    known.entry(step.path.clone()).or_insert_with(|| secrets_of(action.description()));
                     planned.push(PlannedStep { step, action: action.description(), preview });
                 }
             }
@@ -101,7 +102,6 @@ impl<'a> Looker<'a> {
             }
         }
         if !description.has_plan {
-            known.extend(secrets_of(description).map(|secrets| (step.path.clone(), secrets)));
             return Preview::Unknown("this action does not look ahead".into());
         }
         match action.plan(&context, params).await {
@@ -114,24 +114,38 @@ impl<'a> Looker<'a> {
     fn rendered(
         &self,
         step: &Step,
-        templates: &BTreeMap<String, runbook_core::workflow::Template>,
+        templates: &BTreeMap<String, Template>,
         known: &BTreeMap<StepPath, Value>,
     ) -> Result<Value, String> {
-        let unknown = step.needs.iter().chain(self.workflow.steps.iter().map(|s| &s.path)).find(|path| {
-            !known.contains_key(*path) && templates.values().any(|t| mentions(&t.0, step, path))
-        });
-        if let Some(path) = unknown {
-            return Err(format!("it needs what step `{path}` gives, which is not there before the run"));
-        }
         let output = |path: &StepPath| known.get(path).cloned();
         let environment = self.reading.environment();
         let scope = self.workflow.scope(step, environment, self.reading.facts(), &output, None);
         let mut values = Map::new();
         for (name, template) in templates {
-            let value = render(template, &scope).map_err(|error| self.reading.redact(&error.to_string()))?;
+            let value =
+                render(template, &scope).map_err(|error| self.why_not(step, template, &error.to_string()))?;
             values.insert(name.clone(), value);
         }
         Ok(Value::Object(values))
+    }
+
+    /// Why a parameter is not known: mostly because an earlier step makes it.
+    fn why_not(&self, step: &Step, template: &Template, error: &str) -> String {
+        let maker = self.workflow.steps.iter().find(|earlier| {
+            let changes = match &earlier.work {
+                Work::Action { name } => {
+                    self.registry.get(name).map(|a| a.description().effect != Effect::Read)
+                }
+                _ => None,
+            };
+            changes == Some(true) && mentions(&template.0, step, &earlier.path)
+        });
+        match maker {
+            Some(maker) => {
+                format!("it works on what step `{}` makes, which is not there before the run", maker.path)
+            }
+            None => self.reading.redact(error),
+        }
     }
 
     fn is_referred_to(&self, step: &Step) -> bool {
@@ -146,14 +160,13 @@ impl<'a> Looker<'a> {
     }
 }
 
-/// What a step gives that gives secrets and nothing else: references to values that are not there yet. A look
-/// never reveals them, and needs no more of them.
-fn secrets_of(description: &Description) -> Option<Value> {
-    let fields = description.outputs.get("properties")?.as_object()?;
-    let is_secret = |field: &Value| field.get("format").and_then(Value::as_str) == Some("secret");
-    let reference = |name: &String| json!(SecretText::reference(&format!("plan/{name}")));
-    (!fields.is_empty() && fields.values().all(is_secret))
-        .then(|| Value::Object(fields.keys().map(|name| (name.clone(), reference(name))).collect()))
+/// What is known of a step's outputs before it ran: that its secrets will be references.
+fn secrets_of(description: &Description) -> Value {
+    let fields = description.outputs.get("properties").and_then(Value::as_object).into_iter().flatten();
+    let secrets = fields.filter(|(_, schema)| schema.get("format").and_then(Value::as_str) == Some("secret"));
+    secrets
+        .map(|(name, _)| (name.clone(), Value::from(SecretText::reference(&format!("plan/{name}")).marked())))
+        .collect()
 }
 
 /// Whether a template of a step speaks of another step's output.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use runbook_core::environment::EnvironmentKind;
-use runbook_executor::driver::{DriveOptions, Engine, Loaded, NewRun, RunEnd, RunOutcome, Stop};
+use runbook_executor::driver::{DriveOptions, Engine, Loaded, NewRun, Problem, RunEnd, RunOutcome, Stop};
 use runbook_executor::event::Reporter;
 use runbook_executor::machine::State;
 use runbook_executor::record::Waived;
@@ -126,8 +126,16 @@ pub(crate) fn rollback(ui: &Ui, global: &Global, given: &Rollback) -> Result<Exi
     }
     let driving = Driving { yes: false, consented: false, crash: Crash { die_after: None } };
     super::runtime()?.block_on(drive(ui, &opened, &row.id, actor, driving))?;
-    let outcome = RunEnd::of(&opened.engine.load(&row.id)?).outcome;
-    Ok(if outcome == RunOutcome::RolledBack { Exit::Succeeded } else { exit(outcome) })
+    let end = RunEnd::of(&opened.engine.load(&row.id)?);
+    Ok(if end.outcome == RunOutcome::RolledBack { Exit::Succeeded } else { exit(&end) })
+}
+
+/// Brings a cancelled run that nobody works on to its end; that it is cancelled is the success.
+pub(crate) fn end_cancelled(ui: &Ui, opened: &Opened, run: &str, actor: String) -> Result<Exit, Failure> {
+    let driving = Driving { yes: false, consented: false, crash: Crash { die_after: None } };
+    let exit = super::runtime()?.block_on(drive(ui, opened, run, actor, driving))?;
+    let outcome = RunEnd::of(&opened.engine.load(run)?).outcome;
+    Ok(if outcome == RunOutcome::Cancelled { Exit::Succeeded } else { exit })
 }
 
 /// Drives a run until it ends or cannot go on here, asking at the terminal when there is one.
@@ -226,7 +234,7 @@ fn answer(ui: &Ui, engine: &Engine, end: &RunEnd, actor: &str) -> Result<bool, F
 fn tell(ui: &Ui, opened: &Opened, end: &RunEnd) -> Result<Exit, Failure> {
     let loaded: Loaded = opened.engine.load(&end.run)?;
     let lease = opened.journal.lease(&end.run)?;
-    let exit = exit(end.outcome);
+    let exit = exit(end);
     if ui.json {
         ui.line(&screen::end_line(&loaded, end, lease.as_ref(), exit.status()).to_string());
     } else {
@@ -235,10 +243,17 @@ fn tell(ui: &Ui, opened: &Opened, end: &RunEnd) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// The status of the command that drove a run there.
-pub(crate) fn exit(outcome: RunOutcome) -> Exit {
-    match outcome.exit_status() {
+/// Codes of failures that are refusals of bytes that cannot be trusted (P9, G04).
+const INTEGRITY: [&str; 5] = ["unverified", "checksum-mismatch", "cut-off", "meta-command", "dump-malformed"];
+
+/// The status of the command that drove a run there. A step that would not take bytes that cannot be trusted
+/// was refused, and did not fail: trying again cannot help.
+pub(crate) fn exit(end: &RunEnd) -> Exit {
+    let is_integrity =
+        |problem: &Problem| problem.code.as_deref().is_some_and(|code| INTEGRITY.contains(&code));
+    match end.outcome.exit_status() {
         0 => Exit::Succeeded,
+        5 if end.problems.iter().any(is_integrity) => Exit::Refused,
         4 => Exit::Refused,
         5 => Exit::Failed,
         6 => Exit::InDoubt,

@@ -196,11 +196,11 @@ pub(super) fn next_commands(view: &RunView, lease: Option<&LeaseInfo>) -> Vec<St
             }
             Some(State::InDoubt) => {
                 next.push(format!(
-                    "runbook resolve {run} {} --done --reason \"how you know\"    its effect is there",
+                    "runbook resolve {run} {} --done --reason \"…\"    # its effect is there",
                     step.step
                 ));
                 next.push(format!(
-                    "runbook resolve {run} {} --again --reason \"how you know\"   it is not",
+                    "runbook resolve {run} {} --again --reason \"…\"   # it is not",
                     step.step
                 ));
             }

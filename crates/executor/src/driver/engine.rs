@@ -226,7 +226,7 @@ impl Engine {
     }
 
     /// Works on a run until it is finished, or until it cannot go on here. A run that is finished is left
-    /// alone. Needs a tokio runtime with time enabled.
+    /// alone, but for an environment that it still has. Needs a tokio runtime with time enabled.
     pub async fn drive(
         &self,
         run: &str,
@@ -235,12 +235,12 @@ impl Engine {
     ) -> Result<RunEnd, EngineError> {
         let row = self.journal.run(run)?;
         let loaded = self.load(run)?;
+        let holder = Holder::me(&options.actor);
         if loaded.machine.finished().is_some() {
+            self.give_back(run, &row.environment, &holder)?;
             return Ok(RunEnd::of(&loaded));
         }
-        let holder = Holder::me(&options.actor);
-        let now = (self.clock)();
-        let lease = self.journal.take_lease(run, &row.environment, &holder, row.writes, now)?;
+        let lease = self.take(&row, &holder)?;
         let result = self.sit(loaded, lease.epoch, &holder, options, reporters).await;
         let is_finished = matches!(&result, Ok(loaded) if loaded.machine.finished().is_some());
         match self.journal.release(run, lease.epoch, is_finished) {
@@ -267,6 +267,9 @@ impl Engine {
         // What came between the first look and the lease.
         let newer = decode(&run, &self.journal.read(&run, loaded.machine.seq())?)?;
         fold(&run, &mut loaded.machine, &newer)?;
+        if loaded.machine.finished().is_some() {
+            return Ok(loaded);
+        }
         let redactor = Redactor::new();
         let vault = Vault::of(&self.paths.root, &run)?;
         let secrets = RunSecrets::new(&loaded.environment.secrets, vault, redactor.clone());

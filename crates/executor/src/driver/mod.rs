@@ -4,6 +4,7 @@
 //! | part          | what it holds                                                  |
 //! |---------------|----------------------------------------------------------------|
 //! | `engine`      | starting, driving, loading: what the cli calls                 |
+//! | `environment` | taking a run with its environment, and giving that back        |
 //! | `pinned`      | the first record to a compiled workflow, and back              |
 //! | `skeleton`    | a workflow to what the machine needs to know of it             |
 //! | `sitting`     | one process at work on one run: the loop                       |
@@ -21,6 +22,7 @@ mod commands;
 mod commit;
 mod end;
 mod engine;
+mod environment;
 mod lease;
 mod pinned;
 mod prepare;

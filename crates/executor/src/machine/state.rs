@@ -389,9 +389,12 @@ impl Machine {
 
     /// A rollback was asked for and not abandoned, and something is left to take back.
     pub(super) fn has_to_undo(&self) -> bool {
+        if self.rollback.is_none() {
+            return false;
+        }
         let order = self.undo_order();
         let runs = order.first().is_some_and(|(_, i)| matches!(i.undo, Some(UndoState::Started(_))));
-        self.rollback.is_some() && !order.is_empty() && (self.cancels < 2 || runs)
+        !order.is_empty() && (self.cancels < 2 || runs)
     }
 
     /// A step in doubt of this kind is probed, or asked about, before it is repeated.

@@ -23,6 +23,19 @@ impl Loader for OneFile {
     }
 }
 
+/// Three steps in a row and one for the end.
+pub(super) const CHAIN: &str = "
+steps:
+  - { id: a, uses: t.idempotent }
+  - id: b
+    uses: t.keyed
+    retry: { max_attempts: 2, initial_interval: 1ms }
+    if_it_fails: Call the vendor.
+  - { id: c, uses: t.once }
+finally:
+  - { id: tidy, uses: t.read }
+";
+
 /// One test's own world.
 pub(super) struct Bench {
     pub(super) world: Arc<World>,

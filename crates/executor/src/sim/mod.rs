@@ -4,7 +4,9 @@
 
 mod bench;
 mod carry;
+mod holding;
 mod model;
+mod people;
 mod plan;
 mod records;
 mod runs;

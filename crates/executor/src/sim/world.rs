@@ -337,6 +337,9 @@ impl Journal for Dying {
     fn lease(&self, run: &str) -> Result<Option<LeaseInfo>, JournalError> {
         self.inner.lease(run)
     }
+    fn environment_run(&self, environment: &str) -> Result<Option<String>, JournalError> {
+        self.inner.environment_run(environment)
+    }
     fn claim_key(
         &self,
         environment: &str,

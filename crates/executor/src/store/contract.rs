@@ -37,6 +37,7 @@ macro_rules! journal_contract {
             an_engine_on_another_host_keeps_its_lease_while_it_gives_signs_of_life
             an_engine_that_lost_its_lease_changes_nothing_any_more
             an_environment_has_one_writing_run_until_that_is_over
+            a_dead_engine_s_environment_is_given_back_under_a_lease_of_its_own
             a_refused_environment_leaves_the_run_free
             a_run_that_only_reads_needs_no_environment
             a_key_is_claimed_once_and_remembers_what_was_done
@@ -383,6 +384,21 @@ fn an_environment_has_one_writing_run_until_that_is_over(world: World) {
     assert_eq!(world.take("r2", &grace, at(9)).unwrap().epoch, 2);
     let back = world.take("r1", &ada, at(10)).unwrap_err();
     assert!(matches!(back, LeaseError::EnvironmentHeld { run, .. } if run == "r2"));
+}
+
+fn a_dead_engine_s_environment_is_given_back_under_a_lease_of_its_own(world: World) {
+    let world = world.with_run("r1").with_run("r2");
+    let has = |environment: &str| world.journal.environment_run(environment).unwrap();
+    assert_eq!(has("staging"), None);
+    world.take("r1", &dead(), at(0)).unwrap();
+    assert_eq!((has("staging"), has("local")), (Some("r1".to_owned()), None));
+    let me = Holder::me("ada");
+    let lease = world.journal.take_lease("r1", "staging", &me, false, at(1)).unwrap();
+    assert_eq!(has("staging").as_deref(), Some("r1"), "a lease without the environment does not touch it");
+    world.journal.release("r1", lease.epoch, true).unwrap();
+    assert_eq!(has("staging"), None);
+    world.take("r2", &me, at(2)).unwrap();
+    assert_eq!(has("staging").as_deref(), Some("r2"));
 }
 
 fn a_refused_environment_leaves_the_run_free(world: World) {

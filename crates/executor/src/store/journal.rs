@@ -197,6 +197,9 @@ pub trait Journal: Send + Sync {
     /// Who works on the run now.
     fn lease(&self, run: &str) -> Result<Option<LeaseInfo>, JournalError>;
 
+    /// The run that has an environment for itself now, whether anybody works on it or not.
+    fn environment_run(&self, environment: &str) -> Result<Option<String>, JournalError>;
+
     /// Claims an idempotency key in an environment for a step.
     fn claim_key(
         &self,

@@ -238,6 +238,10 @@ impl Journal for MemoryJournal {
         Ok(self.state().run(run)?.held())
     }
 
+    fn environment_run(&self, environment: &str) -> Result<Option<String>, JournalError> {
+        Ok(self.state().environments.get(environment).map(|lock| lock.run.clone()))
+    }
+
     fn claim_key(
         &self,
         environment: &str,

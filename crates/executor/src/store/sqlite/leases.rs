@@ -107,6 +107,16 @@ pub(super) fn take_environment(
     Ok(())
 }
 
+pub(super) fn environment_run(
+    tx: &Transaction<'_>,
+    at: &Where<'_>,
+    environment: &str,
+) -> Result<Option<String>, JournalError> {
+    tx.prepare_cached("SELECT run FROM environments WHERE environment = ?1")
+        .and_then(|mut query| query.query_row([environment], |row| row.get(0)).optional())
+        .map_err(|source| at.error(source))
+}
+
 pub(super) fn renew(
     tx: &Transaction<'_>,
     at: &Where<'_>,

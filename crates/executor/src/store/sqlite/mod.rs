@@ -219,6 +219,10 @@ impl Journal for SqliteJournal {
         self.look("look at a lease", |tx, place| leases::held(tx, place, run))
     }
 
+    fn environment_run(&self, environment: &str) -> Result<Option<String>, JournalError> {
+        self.look("look at an environment", |tx, place| leases::environment_run(tx, place, environment))
+    }
+
     fn claim_key(
         &self,
         environment: &str,

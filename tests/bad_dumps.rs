@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use crate::path_b::{nobody_is_left, outputs};
 use crate::world::{Said, World, root};
 
+/// The status of a run whose dump is refused: a step failed.
+const REFUSED: i32 = 5;
 /// When the sound dump says it was taken.
 const SOUND: &str = "2026-11-01T03:00:00Z";
 /// Where a later dump lies, which is the one that a run takes.
@@ -209,9 +211,9 @@ impl Bucket {
     #[track_caller]
     fn refused(&self, step: &str, code: &str) -> Refusal {
         let before = self.world.inspect();
-        let said = self.path_b(&[]).ended(4);
+        let said = self.path_b(&[]).ended(REFUSED);
         let (end, run) = (said.last(), said.run());
-        assert_eq!((&end["kind"], &end["status"]), (&json!("end"), &json!(4)));
+        assert_eq!((&end["kind"], &end["status"]), (&json!("end"), &json!(REFUSED)));
         let problems = end["problems"].as_array().unwrap();
         assert_eq!(problems.len(), 1, "{end}");
         let problem = &problems[0];

@@ -75,8 +75,7 @@ fn a_waived_guard_lets_the_run_through_and_is_named_for_ever() {
     assert!(world.runbook(&["--json", "list"]).ended(0).lines().is_empty());
 
     let said = world.runbook(&[&run[..], &["--reason", "only a status page"]].concat()).ended(0);
-    let waived =
-        serde_json::json!([{ "guard": "G08", "by": "tester", "reason": "only a status page" }]);
+    let waived = serde_json::json!([{ "guard": "G08", "by": "tester", "reason": "only a status page" }]);
     assert_eq!(world.records(&said.run())[0]["waivers"], waived);
     assert_eq!(world.status(&said.run())["waived"], waived);
     let screen = world.runbook(&["status"]).ended(0).stdout;

@@ -8,8 +8,12 @@ use serde_json::{Value, json};
 use crate::world::{Database, World};
 
 /// What the application is told; each must point at the new project.
-const VARIABLES: [&str; 4] =
-    ["DATABASE_URL", "NEXT_PUBLIC_SUPABASE_ANON_KEY", "NEXT_PUBLIC_SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY"];
+const VARIABLES: [&str; 4] = [
+    "DATABASE_URL",
+    "NEXT_PUBLIC_SUPABASE_ANON_KEY",
+    "NEXT_PUBLIC_SUPABASE_URL",
+    "SUPABASE_SERVICE_ROLE_KEY",
+];
 /// The table whose rows hold how a migration was cut into statements, which psql does not know.
 const MIGRATIONS: &str = "supabase_migrations.schema_migrations";
 
@@ -38,7 +42,10 @@ fn unbroken(format: &str) {
     let reached = reached(&world, &run, &before);
     assert_same(&reached.database, &wanted);
     let end = said.last();
-    assert_eq!((&end["kind"], &end["outcome"], &end["status"]), (&json!("end"), &json!("succeeded"), &json!(0)));
+    assert_eq!(
+        (&end["kind"], &end["outcome"], &end["status"]),
+        (&json!("end"), &json!("succeeded"), &json!(0))
+    );
     assert_eq!(end["problems"], json!([]));
     assert_eq!(end["outputs"]["project"], json!(reached.project));
     assert_eq!(world.database(&world.live()), live, "the damaged database is kept as it was, for forensics");
@@ -98,14 +105,23 @@ pub(crate) fn reached(world: &World, run: &str, before: &Value) -> Reached {
 #[track_caller]
 pub(crate) fn assert_same(found: &Database, wanted: &Database) {
     let rows = |database: &Database| -> BTreeMap<String, String> {
-        database.tables.iter().filter(|(t, _)| *t != MIGRATIONS).map(|(t, r)| (t.clone(), r.clone())).collect()
+        database
+            .tables
+            .iter()
+            .filter(|(t, _)| *t != MIGRATIONS)
+            .map(|(t, r)| (t.clone(), r.clone()))
+            .collect()
     };
     assert_eq!(rows(found), rows(wanted));
     let names = |database: &Database| database.sequences.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(found), names(wanted));
     for (name, value) in &wanted.sequences {
         // The tests of row-level security draw from them and roll back.
-        assert!(found.sequences[name] >= *value, "{name} is at {:?}, wanted {value:?}", found.sequences[name]);
+        assert!(
+            found.sequences[name] >= *value,
+            "{name} is at {:?}, wanted {value:?}",
+            found.sequences[name]
+        );
     }
     let differs = found.schema.lines().zip(wanted.schema.lines()).find(|(a, b)| a != b);
     assert_eq!(differs, None, "the first lines of the schemas that differ");
@@ -178,7 +194,11 @@ fn project_is_made_once(made: &Value, before: &Value, after: &Value) {
         .map(|key| format!("{} {}", key["algorithm"].as_str().unwrap(), key["status"].as_str().unwrap()))
         .collect();
     keys.sort();
-    assert_eq!(keys, ["ES256 in_use", "ES256 previously_used", "HS256 previously_used"], "one new key is in use");
+    assert_eq!(
+        keys,
+        ["ES256 in_use", "ES256 previously_used", "HS256 previously_used"],
+        "one new key is in use"
+    );
 }
 
 #[track_caller]
@@ -187,12 +207,14 @@ fn variables_point_at(world: &World, made: &Value, after: &Value) {
     let mut keys: Vec<&str> = env.iter().map(|v| v["key"].as_str().unwrap()).collect();
     keys.sort_unstable();
     assert_eq!(keys, VARIABLES);
-    let digest = |key: &str| env.iter().find(|v| v["key"] == key).unwrap()["sha256"].as_str().unwrap().to_owned();
+    let digest =
+        |key: &str| env.iter().find(|v| v["key"] == key).unwrap()["sha256"].as_str().unwrap().to_owned();
     for variable in env {
         assert_eq!(variable["target"], json!(["production"]), "{}", variable["key"]);
     }
     let project = list(&after["projects"]).iter().find(|p| p["ref"] == made["ref"]).unwrap();
-    let key = |name: &str| list(&project["api_keys"]).iter().find(|k| k["name"] == name).unwrap()["sha256"].clone();
+    let key =
+        |name: &str| list(&project["api_keys"]).iter().find(|k| k["name"] == name).unwrap()["sha256"].clone();
     let url = made["api_url"].as_str().unwrap();
     let url = world.sql("postgres", &format!("select encode(sha256('{url}'), 'hex')"));
     assert_eq!(digest("NEXT_PUBLIC_SUPABASE_URL"), url);
@@ -232,7 +254,8 @@ fn in_force_is_what_must_be(world: &World, run: &str, made: &Value) {
 /// Versions and names of all migrations of the sample application.
 fn migrations() -> Vec<String> {
     let folder = crate::world::root().join("examples/polaris/supabase/migrations");
-    let names = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let names =
+        std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.map(|name| name.trim_end_matches(".sql").to_owned()).collect();
     names.sort();
     names

@@ -121,7 +121,11 @@ fn resume_to_the_end(world: &World, run: &str) {
         return;
     }
     let problems = said.last()["problems"].clone();
-    assert_eq!((problems.as_array().unwrap().len(), &problems[0]["step"]), (1, &Value::from("tell")), "{problems}");
+    assert_eq!(
+        (problems.as_array().unwrap().len(), &problems[0]["step"]),
+        (1, &Value::from("tell")),
+        "{problems}"
+    );
     let posted = told(&world.inspect(), &outputs(&world.records(run), "database")).len();
     println!("in doubt whether the team was told: it was, {posted} time(s)");
     let verdict = if posted > 0 { "--done" } else { "--again" };

@@ -45,7 +45,8 @@ fn steady(world: &World, text: &str) -> String {
     }
     let key = world.inspect()["backups"][0].as_str().unwrap().to_owned();
     let (day, stamp) = (&key[9..19], key[28..].strip_suffix(".sql.gz").unwrap());
-    let moment = format!("{}T{}:{}:{}Z", day.replace('/', "-"), &stamp[9..11], &stamp[11..13], &stamp[13..15]);
+    let moment =
+        format!("{}T{}:{}:{}Z", day.replace('/', "-"), &stamp[9..11], &stamp[11..13], &stamp[13..15]);
     text.replace(day, "YYYY/MM/DD").replace(stamp, "STAMP").replace(&moment, "MOMENT")
 }
 

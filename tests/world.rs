@@ -172,7 +172,8 @@ impl World {
         let said = Said::of(command.output().unwrap()).ended(0);
         let schema = said.stdout.lines().filter(|line| !is_unstable(line)).collect::<Vec<_>>().join("\n");
         let contents = self.contents(database).into_iter();
-        let (sequences, tables): (Vec<_>, Vec<_>) = contents.partition(|(name, _)| name.starts_with("sequence "));
+        let (sequences, tables): (Vec<_>, Vec<_>) =
+            contents.partition(|(name, _)| name.starts_with("sequence "));
         let sequences = sequences.into_iter().map(|(name, value)| (name, value.parse().ok())).collect();
         Database { schema, tables: tables.into_iter().collect(), sequences }
     }
@@ -192,7 +193,11 @@ impl World {
                and n.nspname not in ('information_schema', '_runbook')",
         );
         let lines = self.sql(database, &queries.lines().collect::<Vec<_>>().join(" union all "));
-        lines.lines().map(|line| line.split_once('|').unwrap()).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+        lines
+            .lines()
+            .map(|line| line.split_once('|').unwrap())
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect()
     }
 
     /// Where the sandbox answers.
@@ -208,7 +213,8 @@ impl World {
 
     /// Shortens what takes its time in the stand-ins; health and deployments still have to be polled.
     pub(crate) fn hurry(&self) {
-        let timing = r#"{"project_ms":120,"deployment_ms":100,"promotion_ms":60,"signing_key_throttle_ms":0}"#;
+        let timing =
+            r#"{"project_ms":120,"deployment_ms":100,"promotion_ms":60,"signing_key_throttle_ms":0}"#;
         self.control("POST", "timing", timing.as_bytes());
     }
 
@@ -254,7 +260,11 @@ impl World {
     pub(crate) fn effects(&self, name: &str) -> u64 {
         let state = self.inspect();
         let counted = state["effects"].as_object().unwrap();
-        counted.iter().filter(|(key, _)| key.starts_with(name)).map(|(_, times)| times.as_u64().unwrap()).sum()
+        counted
+            .iter()
+            .filter(|(key, _)| key.starts_with(name))
+            .map(|(_, times)| times.as_u64().unwrap())
+            .sum()
     }
 
     /// Port and password of the cluster's superuser, `supabase_admin`.
@@ -302,9 +312,14 @@ fn is_unstable(line: &str) -> bool {
 
 /// A client program of PostgreSQL: on the path, or beside the newest server.
 fn client_program(name: &str) -> PathBuf {
-    let mut folders: Vec<PathBuf> = std::env::var_os("RUNBOOK_PG_BIN").into_iter().map(PathBuf::from).collect();
-    let mut servers: Vec<PathBuf> =
-        std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|e| e.path().join("bin")).collect();
+    let mut folders: Vec<PathBuf> =
+        std::env::var_os("RUNBOOK_PG_BIN").into_iter().map(PathBuf::from).collect();
+    let mut servers: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.path().join("bin"))
+        .collect();
     servers.sort();
     folders.extend(servers.into_iter().rev());
     folders.extend(std::env::var_os("PATH").iter().flat_map(std::env::split_paths));

@@ -135,8 +135,7 @@ fn a_backend_that_outlives_its_client_is_gone_before_the_restore_goes_on() {
     let world = World::with_backup();
     let asks = "  - id: restore\n    approval: { prompt: \"Fill it?\" }\n";
     let file = world.runbook_file(&RUNBOOK.replace("  - id: restore\n", asks));
-    let mut command = world.command(&["--json", "run", &file, "--env", "local"]);
-    let said = crate::world::Said::of(command.env("RUNBOOK_NO_WAIT", "1").output().unwrap()).ended(7);
+    let said = world.runbook(&["--json", "run", &file, "--env", "local", "--no-wait"]).ended(7);
     let run = said.run();
     let project = outputs(&world.records(&run), "database")["ref"].as_str().unwrap().to_owned();
     let superuser = Superuser::connect(world.superuser(), &project);

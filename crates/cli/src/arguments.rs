@@ -144,6 +144,9 @@ pub(crate) struct Run {
     /// Give the approvals of exactly this plan in advance
     #[arg(long, value_name = "DIGEST")]
     pub(crate) approve: Option<String>,
+    /// Where nobody can be asked: end with status 7 instead of waiting for an answer from elsewhere
+    #[arg(long)]
+    pub(crate) no_wait: bool,
     #[command(flatten)]
     pub(crate) crash: Crash,
 }
@@ -167,6 +170,9 @@ pub(crate) struct Resume {
     /// Answer what may be answered without a person; never an approval in production
     #[arg(long, short)]
     pub(crate) yes: bool,
+    /// Where nobody can be asked: end with status 7 instead of waiting for an answer from elsewhere
+    #[arg(long)]
+    pub(crate) no_wait: bool,
     #[command(flatten)]
     pub(crate) crash: Crash,
 }

@@ -33,7 +33,11 @@ impl Exit {
         (Exit::Internal, "internal or I/O error of the tool", "see `runbook status`"),
         (Exit::Usage, "wrong command line", "no"),
         (Exit::Invalid, "the runbook or the environment file has mistakes", "no"),
-        (Exit::Refused, "a precondition, a guard, an approval or an integrity check refused", "not by the refused step"),
+        (
+            Exit::Refused,
+            "a precondition, a guard, an approval or an integrity check refused",
+            "not by the refused step",
+        ),
         (Exit::Failed, "a step failed; the run can be resumed", "partly, see `runbook status`"),
         (Exit::InDoubt, "an outcome is unknown; a person must look", "perhaps"),
         (Exit::Stopped, "stopped, paused, or waiting for a person; the run can be resumed", "partly"),

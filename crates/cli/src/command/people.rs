@@ -41,7 +41,8 @@ fn told(ui: &Ui, speaking: &Speaking, text: &str) -> Exit {
 pub(crate) fn approve(ui: &Ui, global: &Global, given: &Answer) -> Result<Exit, Failure> {
     let speaking = speaking(global, &given.run)?;
     let step = asked(&speaking, given.step.as_deref())?;
-    let prompt = speaking.opened.engine.approve(&speaking.run, &step, &speaking.actor, given.reason.clone())?;
+    let prompt =
+        speaking.opened.engine.approve(&speaking.run, &step, &speaking.actor, given.reason.clone())?;
     Ok(told(ui, &speaking, &format!("{} said yes to step {step}: {prompt}", speaking.actor)))
 }
 

@@ -26,6 +26,8 @@ struct Driving {
     yes: bool,
     /// The plan whose approvals were given in advance.
     consented: bool,
+    /// Ends when only people can move the run on.
+    no_wait: bool,
     crash: Crash,
 }
 
@@ -62,7 +64,12 @@ pub(crate) fn run(ui: &Ui, global: &Global, given: &Run) -> Result<Exit, Failure
         waivers: waivers.collect(),
         actor: actor.clone(),
     })?;
-    let driving = Driving { yes: given.yes, consented: given.approve.is_some(), crash: given.crash };
+    let driving = Driving {
+        yes: given.yes,
+        consented: given.approve.is_some(),
+        no_wait: given.no_wait,
+        crash: given.crash,
+    };
     runtime.block_on(drive(ui, &opened, &id, actor, driving))
 }
 
@@ -86,7 +93,7 @@ pub(crate) fn resume(ui: &Ui, global: &Global, given: &Resume) -> Result<Exit, F
     if given.plan {
         return resume_plan(ui, &opened.engine, &row.id);
     }
-    let driving = Driving { yes: given.yes, consented: false, crash: given.crash };
+    let driving = Driving { yes: given.yes, consented: false, no_wait: given.no_wait, crash: given.crash };
     super::runtime()?.block_on(drive(ui, &opened, &row.id, project::actor(global), driving))
 }
 
@@ -124,7 +131,7 @@ pub(crate) fn rollback(ui: &Ui, global: &Global, given: &Rollback) -> Result<Exi
     if opened.engine.load(&row.id)?.machine.rolling_back().is_none() {
         opened.engine.rollback(&row.id, &actor, given.reason.clone())?;
     }
-    let driving = Driving { yes: false, consented: false, crash: Crash { die_after: None } };
+    let driving = Driving { yes: false, consented: false, no_wait: true, crash: Crash { die_after: None } };
     super::runtime()?.block_on(drive(ui, &opened, &row.id, actor, driving))?;
     let end = RunEnd::of(&opened.engine.load(&row.id)?);
     Ok(if end.outcome == RunOutcome::RolledBack { Exit::Succeeded } else { exit(&end) })
@@ -132,7 +139,7 @@ pub(crate) fn rollback(ui: &Ui, global: &Global, given: &Rollback) -> Result<Exi
 
 /// Brings a cancelled run that nobody works on to its end; that it is cancelled is the success.
 pub(crate) fn end_cancelled(ui: &Ui, opened: &Opened, run: &str, actor: String) -> Result<Exit, Failure> {
-    let driving = Driving { yes: false, consented: false, crash: Crash { die_after: None } };
+    let driving = Driving { yes: false, consented: false, no_wait: true, crash: Crash { die_after: None } };
     let exit = super::runtime()?.block_on(drive(ui, opened, run, actor, driving))?;
     let outcome = RunEnd::of(&opened.engine.load(run)?).outcome;
     Ok(if outcome == RunOutcome::Cancelled { Exit::Succeeded } else { exit })
@@ -153,22 +160,21 @@ async fn drive(
         let options = DriveOptions {
             actor: actor.clone(),
             stop: stop.clone(),
-            yes: driving.yes || driving.consented,
-            waits_for_people: !interactive && waits_for_people(),
+            yes: driving.yes,
+            waits_for_people: !interactive && !driving.no_wait && !driving.consented,
         };
         let end = opened.engine.drive(run, options, reporters(ui, driving.crash)).await?;
-        if end.outcome == RunOutcome::Waiting && interactive && answer(ui, &opened.engine, &end, &actor)? {
+        let waits = end.outcome == RunOutcome::Waiting && !stop.is_wanted();
+        if waits && driving.consented && consent(&opened.engine, &end, &actor)? {
+            continue;
+        }
+        if waits && interactive && answer(ui, &opened.engine, &end, &actor)? {
             continue;
         }
         break end;
     };
     listening.abort();
     tell(ui, opened, &result)
-}
-
-/// Without a terminal to ask at, a run waits for answers from elsewhere, unless told not to.
-fn waits_for_people() -> bool {
-    std::env::var_os("RUNBOOK_NO_WAIT").is_none()
 }
 
 fn reporters(ui: &Ui, crash: Crash) -> Vec<Box<dyn Reporter>> {
@@ -200,6 +206,15 @@ async fn listen(stop: Stop) {
         }
         if stop.is_wanted() { stop.now() } else { stop.gentle() }
     }
+}
+
+/// Gives what was consented to with the plan's digest; whether there was something to give.
+fn consent(engine: &Engine, end: &RunEnd, actor: &str) -> Result<bool, Failure> {
+    let asked: Vec<_> = end.problems.iter().filter(|problem| problem.state == State::Asked).collect();
+    for problem in &asked {
+        engine.approve(&end.run, &problem.step, actor, Some("--approve with this plan's digest".to_owned()))?;
+    }
+    Ok(!asked.is_empty())
 }
 
 /// Asks at the terminal what the run asks; whether there was an answer. A destructive step in production

@@ -7,10 +7,104 @@ use std::process::Command;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::world::{Said, World};
+use crate::world::{Said, Watched, World};
 
 /// A change of a stand-in that Path B must do once: the step, the fault that loses its answer, its effect.
-struct Once    let records = world.records(&unbroken.run());
+struct Once {
+    step: &'static str,
+    fault: [&'static str; 5],
+    effect: &'static str,
+}
+
+const ONCE: [Once; 4] = [
+    Once {
+        step: "database",
+        fault: ["supabase", "--method", "POST", "--path", "/v1/projects"],
+        effect: "supabase POST /v1/projects",
+    },
+    Once {
+        step: "jwt",
+        fault: ["supabase", "--method", "POST", "--path", "/v1/projects/"],
+        effect: "supabase POST /v1/projects/",
+    },
+    Once {
+        step: "traffic",
+        fault: ["vercel", "--method", "POST", "--path", "/v10/projects/"],
+        effect: "vercel POST /v10/projects/",
+    },
+    Once {
+        step: "deploy",
+        fault: ["vercel", "--method", "POST", "--path", "/v13/deployments"],
+        effect: "vercel POST /v13/deployments",
+    },
+];
+
+fn of_kind<'a>(records: &'a [Value], kind: &str, step: &str) -> Vec<&'a Value> {
+    records.iter().filter(|record| record["kind"] == kind && record["step"] == step).collect()
+}
+
+/// Projects beside the live one, keys that sign in them, deployments beside the first.
+fn made(world: &World) -> (usize, usize, usize) {
+    let state = world.inspect();
+    let projects: Vec<&Value> =
+        state["projects"].as_array().unwrap().iter().filter(|project| project["live"] == false).collect();
+    let signing = projects.iter().flat_map(|project| project["signing_keys"].as_array().unwrap());
+    let in_use = signing.filter(|key| key["status"] == "in_use").count();
+    (projects.len(), in_use, state["vercel"]["deployments"].as_array().unwrap().len() - 1)
+}
+
+#[test]
+fn an_effect_whose_answer_was_lost_is_found_and_not_repeated() {
+    let world = World::with_backup();
+    world.hurry();
+    for once in &ONCE {
+        world.fault(&[&once.fault[..], &["--cut", "after"]].concat());
+    }
+    let said = world.path_b().ended(0);
+    let records = world.records(&said.run());
+    for once in &ONCE {
+        let failed = of_kind(&records, "attempt_failed", once.step);
+        assert_eq!(failed.len(), 1, "{}: {failed:?}", once.step);
+        assert_eq!(of_kind(&records, "step_done", once.step).len(), 1, "{}", once.step);
+    }
+    assert_eq!(made(&world), (1, 1, 1));
+    assert_eq!(world.effects("supabase POST /v1/projects"), 2, "one project, one signing key");
+    assert_eq!(world.effects("vercel POST /v13/deployments"), 1);
+    assert_eq!(world.application()["ok"], true);
+}
+
+#[test]
+fn a_process_that_died_in_the_middle_of_a_once_step_leaves_it_to_the_probe() {
+    let world = World::with_backup();
+    world.hurry();
+    let mut run = String::new();
+    for step in ["database", "jwt", "deploy"] {
+        // The intent is durable and the effect happened; the process dies before it could find that out.
+        let once = ONCE.iter().find(|once| once.step == step).unwrap();
+        world.fault(&[&once.fault[..], &["--cut", "after"]].concat());
+        let before = world.effects(once.effect);
+        let arguments: Vec<&str> = if run.is_empty() {
+            vec!["--json", "run", "runbooks/path-b.yaml", "--env", "local", "--yes"]
+        } else {
+            vec!["--json", "resume", &run, "--yes"]
+        };
+        let mut live = Watched::start(world.command(&arguments));
+        let failed = live.until(|line| line["kind"] == "attempt_failed" && line["step"] == step);
+        live.kill();
+        run = failed["run"].as_str().unwrap().to_owned();
+        assert_eq!(world.effects(once.effect) - before, 1, "{step}");
+    }
+    world.runbook(&["--json", "resume", &run, "--yes"]).ended(0);
+    assert_eq!(made(&world), (1, 1, 1));
+}
+
+#[test]
+fn a_process_that_died_right_before_a_once_effect_does_it_once() {
+    let world = World::with_backup();
+    world.hurry();
+    let unbroken = world.path_b().ended(0);
+    let before = made(&world);
+    let records = world.records(&unbroken.run());
     let seq = |step: &str, kind: &str| of_kind(&records, kind, step)[0]["seq"].as_u64().unwrap();
     // The chat's intent is a record of its own: nothing was sent before that.
     let deaths = [

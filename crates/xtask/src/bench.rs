@@ -1,5 +1,6 @@
 //! `cargo xtask bench engine`: the engine beside bare SQLite, in one interleaved run. Prints every round and
-//! the ratio of the medians; asserts nothing.
+//! the ratio of the medians, and how often each asked the disk to make something durable, which no machine
+//! changes. Asserts nothing.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,11 @@ const ROUNDS: usize = 7;
 const STEPS: usize = 1_000;
 /// Steps of the finished journal that is read again.
 const STEPS_LONG: usize = 10_000;
+/// The runbooks: their names, and those of their files.
+const ONE: &str = "one";
+const CHAIN: &str = "chain";
+const PARALLEL: &str = "parallel";
+const LONG: &str = "long";
 /// How often the memory of a running process is looked at.
 const SAMPLE_EVERY: Duration = Duration::from_millis(5);
 
@@ -27,30 +33,13 @@ struct Measured {
 pub(crate) fn engine() -> Result<(), Failure> {
     say("building with optimisation …");
     run(cargo().args(["build", "--release", "--locked", "--package", "runbook-cli"]))?;
-    run(cargo().args([
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "runbook-executor",
-        "--example",
-        "sqlite_floor",
-    ]))?;
+    let example = ["--package", "runbook-executor", "--example", "sqlite_floor"];
+    run(cargo().args(["build", "--release", "--locked"]).args(example))?;
     let bench = Bench::new()?;
-    let (floors, engines) = bench.rounds()?;
-    let cold: Vec<f64> = (0..ROUNDS)
-        .map(|round| Ok(bench.run(1, &format!("cold-{round}"))?.seconds))
-        .collect::<Result<_, Failure>>()?;
-    say(&format!(
-        "cold run of 1 step, whole process   {:.0} ms (median of {ROUNDS})",
-        median(&cold) * 1000.0
-    ));
-    let peak = engines.iter().map(|m| m.peak_kib).max().unwrap_or(0);
-    say(&format!("peak memory, {STEPS} steps             {:.1} MiB", peak as f64 / 1024.0));
-    bench.long_journal()?;
-    let ratio = median(&floors) / median(&engines.iter().map(|m| m.seconds).collect::<Vec<_>>());
-    say(&format!("engine against the floor (1 = as fast as two bare commits a step): {ratio:.2}"));
-    Ok(())
+    bench.rounds()?;
+    bench.cold()?;
+    bench.syncs()?;
+    bench.long_journal()
 }
 
 struct Bench {
@@ -70,32 +59,91 @@ impl Bench {
         std::fs::create_dir_all(&environments)
             .map_err(|e| format!("create `{}`: {e}", environments.display()))?;
         write(&environments.join("bench.yaml"), "name: bench\nkind: local\ndata: synthetic\n")?;
-        for steps in [1, STEPS, STEPS_LONG] {
-            write(&folder.join(format!("steps-{steps}.yaml")), &runbook(steps))?;
+        for (name, steps, needs) in
+            [(ONE, 1, ""), (CHAIN, STEPS, ""), (PARALLEL, STEPS, "    needs: []\n"), (LONG, STEPS_LONG, "")]
+        {
+            write(&folder.join(format!("{name}.yaml")), &runbook(name, steps, needs))?;
         }
         Ok(Self { folder, runbook: release.join("runbook"), floor: release.join("examples/sqlite_floor") })
     }
 
-    /// Floor and engine by turns, the order changing each round.
-    fn rounds(&self) -> Result<(Vec<f64>, Vec<Measured>), Failure> {
-        let (mut floors, mut engines) = (Vec::new(), Vec::new());
+    /// Floor, chain and parallel steps by turns, the order changing each round.
+    fn rounds(&self) -> Result<(), Failure> {
+        let (mut floors, mut chains, mut parallels, mut peak) = (vec![], vec![], vec![], 0);
         for round in 0..ROUNDS {
-            if round % 2 == 0 {
-                floors.push(self.floor(round)?);
-                engines.push(self.run(STEPS, &format!("state-{round}"))?);
-            } else {
-                engines.push(self.run(STEPS, &format!("state-{round}"))?);
-                floors.push(self.floor(round)?);
+            for turn in 0..3 {
+                match (round + turn) % 3 {
+                    0 => floors.push(self.floor(round)?),
+                    1 => {
+                        let chain = self.run(CHAIN, &format!("chain-{round}"))?;
+                        peak = peak.max(chain.peak_kib);
+                        chains.push(chain.seconds);
+                    }
+                    _ => parallels.push(self.run(PARALLEL, &format!("parallel-{round}"))?.seconds),
+                }
             }
+            let (floor, chain, parallel) = (floors[round], chains[round], parallels[round]);
             say(&format!(
-                "round {}: floor {:.3} s, engine {:.3} s, ratio {:.2}",
+                "round {}: floor {floor:.3} s; {STEPS} steps in a row {chain:.3} s, ratio {:.2}; in parallel \
+                 {parallel:.3} s, ratio {:.2}",
                 round + 1,
-                floors[round],
-                engines[round].seconds,
-                floors[round] / engines[round].seconds
+                floor / chain,
+                floor / parallel
             ));
         }
-        Ok((floors, engines))
+        let floor = median(&floors);
+        say(&format!("floor: {STEPS} steps of two durable commits, median of {ROUNDS}: {floor:.3} s"));
+        for (what, times) in [("in a row", chains), ("in parallel", parallels)] {
+            say(&format!(
+                "engine, {STEPS} steps {what}: {:.3} s, ratio of medians {:.2} (1 = as fast as the floor)",
+                median(&times),
+                floor / median(&times)
+            ));
+        }
+        say(&format!("peak memory, {STEPS} steps: {}", mebibytes(peak)));
+        Ok(())
+    }
+
+    fn cold(&self) -> Result<(), Failure> {
+        let times: Vec<f64> = (0..ROUNDS)
+            .map(|round| Ok(self.run(ONE, &format!("cold-{round}"))?.seconds))
+            .collect::<Result<_, Failure>>()?;
+        say(&format!("cold run of 1 step, whole process: {}", milliseconds(&times)));
+        Ok(())
+    }
+
+    /// How often the disk was asked to make something durable, counted by `strace` where there is one.
+    fn syncs(&self) -> Result<(), Failure> {
+        if Command::new("strace").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+            say("syncs a step: not counted, there is no `strace`");
+            return Ok(());
+        }
+        let mut chain = self.command("syncs-chain");
+        chain.arg("run").arg(self.folder.join(format!("{CHAIN}.yaml"))).args(["--env", "bench"]);
+        let mut parallel = self.command("syncs-parallel");
+        parallel.arg("run").arg(self.folder.join(format!("{PARALLEL}.yaml"))).args(["--env", "bench"]);
+        let mut floor = Command::new(&self.floor);
+        floor.arg(self.folder.join("syncs.db")).arg(STEPS.to_string());
+        let per_step = |command: &Command| Ok::<_, Failure>(self.count_syncs(command)? as f64 / STEPS as f64);
+        say(&format!(
+            "syncs a step: floor {:.2}, in a row {:.2}, in parallel {:.2}",
+            per_step(&floor)?,
+            per_step(&chain)?,
+            per_step(&parallel)?
+        ));
+        Ok(())
+    }
+
+    fn count_syncs(&self, command: &Command) -> Result<usize, Failure> {
+        let log = self.folder.join("syncs.log");
+        let mut traced = Command::new("strace");
+        traced.args(["-f", "-q", "-e", "trace=fsync,fdatasync", "-o"]).arg(&log);
+        traced.arg(command.get_program()).args(command.get_args());
+        measure(&mut traced)?;
+        let text =
+            std::fs::read_to_string(&log).map_err(|error| format!("read `{}`: {error}", log.display()))?;
+        // A call that another thread interrupted is told twice; its end has no bracket.
+        Ok(text.lines().filter(|line| line.contains("sync(")).count())
     }
 
     fn floor(&self, round: usize) -> Result<f64, Failure> {
@@ -105,29 +153,32 @@ impl Bench {
         Ok(measure(&mut command)?.seconds)
     }
 
-    fn run(&self, steps: usize, state: &str) -> Result<Measured, Failure> {
+    fn run(&self, runbook: &str, state: &str) -> Result<Measured, Failure> {
         let mut command = self.command(state);
-        command.arg("run").arg(self.folder.join(format!("steps-{steps}.yaml"))).args(["--env", "bench"]);
+        command.arg("run").arg(self.folder.join(format!("{runbook}.yaml"))).args(["--env", "bench"]);
         measure(&mut command)
     }
 
     fn long_journal(&self) -> Result<(), Failure> {
-        let first = self.run(STEPS_LONG, "long")?;
+        let first = self.run(LONG, "long")?;
         say(&format!(
-            "run of {STEPS_LONG} steps                {:.1} s, peak {:.1} MiB",
+            "run of {STEPS_LONG} steps in a row: {:.1} s, peak memory {}",
             first.seconds,
-            first.peak_kib as f64 / 1024.0
+            mebibytes(first.peak_kib)
         ));
-        let again: Vec<f64> = (0..ROUNDS)
+        let again: Vec<Measured> = (0..ROUNDS)
             .map(|_| {
                 let mut command = self.command("long");
                 command.args(["resume", "last"]);
-                Ok(measure(&mut command)?.seconds)
+                measure(&mut command)
             })
             .collect::<Result<_, Failure>>()?;
+        let times: Vec<f64> = again.iter().map(|m| m.seconds).collect();
+        let peak = again.iter().map(|m| m.peak_kib).max().unwrap_or(0);
         say(&format!(
-            "resume of that finished journal     {:.0} ms (median of {ROUNDS})",
-            median(&again) * 1000.0
+            "resume of that finished journal: {}, peak memory {}",
+            milliseconds(&times),
+            mebibytes(peak)
         ));
         Ok(())
     }
@@ -139,11 +190,11 @@ impl Bench {
     }
 }
 
-/// A chain of steps that do nothing: each waits for the one above.
-fn runbook(steps: usize) -> String {
-    let mut text = format!("name: steps-{steps}\nkind: maintenance\nsteps:\n");
+/// Steps that do nothing; each waits for the one above, unless `needs` says otherwise.
+fn runbook(name: &str, steps: usize, needs: &str) -> String {
+    let mut text = format!("name: {name}\nkind: maintenance\nsteps:\n");
     for step in 0..steps {
-        let _ = writeln!(text, "  - id: s{step}\n    uses: flow.noop");
+        let _ = write!(text, "  - id: s{step}\n    uses: flow.noop\n{needs}");
     }
     text
 }
@@ -193,6 +244,14 @@ fn high_water(pid: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|rest| rest.split_whitespace().next()).and_then(|kib| kib.parse().ok()).unwrap_or(0)
+}
+
+fn milliseconds(times: &[f64]) -> String {
+    format!("{:.0} ms (median of {})", median(times) * 1000.0, times.len())
+}
+
+fn mebibytes(kib: u64) -> String {
+    format!("{:.1} MiB", kib as f64 / 1024.0)
 }
 
 fn median(values: &[f64]) -> f64 {

@@ -229,8 +229,13 @@ pub(super) async fn count(session: &Session, table: &str) -> Result<u64, ActionE
 /// `public.a 3 rows, public.b 1 row and 4 more tables`.
 pub(super) fn list_held(held: &[Held]) -> String {
     let shown: Vec<_> =
-        held.iter().take(8).map(|h| format!("{} ({} rows)", plain(&h.table), h.rows)).collect();
+        held.iter().take(8).map(|h| format!("{} ({})", plain(&h.table), rows_of(h.rows))).collect();
     let more = held.len().saturating_sub(8);
     let tail = if more > 0 { format!(" and {more} more tables") } else { String::new() };
     format!("{}{tail}", shown.join(", "))
+}
+
+/// `1 row`, `12 rows`.
+pub(super) fn rows_of(number: u64) -> String {
+    if number == 1 { "1 row".to_owned() } else { format!("{number} rows") }
 }

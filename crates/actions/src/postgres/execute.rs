@@ -6,7 +6,7 @@ use runbook_core::types::Connection;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::catalog::MARKERS;
+use super::catalog::{MARKERS, rows_of};
 use super::session::{connect, failed, fence, timed};
 use super::split::statements;
 use super::sql::{ends_transaction, literal, outside_transactions};
@@ -103,7 +103,7 @@ impl Typed for Execute {
         );
         // The answer to a COMMIT may be lost after it happened; the key decides then, so it is safe to repeat.
         session.client.batch_execute(&mark).await.map_err(|error| failed(attempted(), error))?;
-        Ok(Done::new(ExecuteOutputs { rows, repeated: false }, format!("{rows} rows")))
+        Ok(Done::new(ExecuteOutputs { rows, repeated: false }, rows_of(rows)))
     }
 
     async fn plan(&self, ctx: &Context, params: ExecuteParams) -> Result<Preview, ActionError> {

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::catalog::rows_of;
 use super::session::{connect, failed, timed};
 use crate::typed::{About, Done, Typed};
 
@@ -88,13 +89,13 @@ impl Typed for Query {
                 .code("expectation-failed")
             })?;
         }
-        let summary = format!("{} rows", outputs.row_count);
+        let summary = rows_of(outputs.row_count);
         Ok(Done::new(outputs, summary))
     }
 
     async fn plan(&self, ctx: &Context, params: QueryParams) -> Result<Preview, ActionError> {
         let outputs = ask(ctx, &params).await?;
-        let line = format!("asks {}; {} rows now", params.connection.label(), outputs.row_count);
+        let line = format!("asks {}; {} now", params.connection.label(), rows_of(outputs.row_count));
         Ok(Preview::Changes { lines: vec![line], destroys: None })
     }
 }

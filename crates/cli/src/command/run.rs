@@ -212,7 +212,12 @@ async fn listen(stop: Stop) {
 fn consent(engine: &Engine, end: &RunEnd, actor: &str) -> Result<bool, Failure> {
     let asked: Vec<_> = end.problems.iter().filter(|problem| problem.state == State::Asked).collect();
     for problem in &asked {
-        engine.approve(&end.run, &problem.step, actor, Some("--approve with this plan's digest".to_owned()))?;
+        engine.approve(
+            &end.run,
+            &problem.step,
+            actor,
+            Some("--approve with this plan's digest".to_owned()),
+        )?;
     }
     Ok(!asked.is_empty())
 }

@@ -182,7 +182,7 @@ impl Sitting {
     async fn read_after(&self, seq: u64) -> Result<Vec<(Timestamp, Record)>, EngineError> {
         let run = self.shared.run.clone();
         let stored = self.on_journal(move |journal| journal.read(&run, seq)).await??;
-        decode(&self.shared.run, &stored)
+        decode(&self.shared.run, stored)
     }
 
     /// Somebody appended first: start over from what is durable, and keep of the rest what still fits. A start

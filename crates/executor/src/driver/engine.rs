@@ -18,7 +18,7 @@ use super::attempt::ProgressHub;
 use super::commit::After;
 use super::end::RunEnd;
 use super::lease::renew_in_background;
-use super::pinned::{Loaded, decode, fold, load};
+use super::pinned::{LastPlan, Loaded, decode, fold, load};
 use super::sitting::{SAVES_WAITING_MAX, Shared, Sitting};
 use super::stop::Stop;
 use crate::event::{News, Reporter};
@@ -164,12 +164,13 @@ pub struct Engine {
     pub(crate) registry: Arc<dyn Registry>,
     paths: StatePaths,
     pub(crate) clock: Clock,
+    last: LastPlan,
 }
 
 impl Engine {
     /// An engine on a journal, with these actions.
     pub fn new(journal: Arc<dyn Journal>, registry: Arc<dyn Registry>, paths: StatePaths) -> Self {
-        Self { journal, registry, paths, clock: Arc::new(Timestamp::now) }
+        Self { journal, registry, paths, clock: Arc::new(Timestamp::now), last: LastPlan::default() }
     }
 
     /// With another clock.
@@ -222,7 +223,7 @@ impl Engine {
 
     /// The run as its journal has it: for `status`, `report`, `resume --plan`.
     pub fn load(&self, run: &str) -> Result<Loaded, EngineError> {
-        load(self.journal.as_ref(), self.registry.as_ref(), run)
+        load(self.journal.as_ref(), self.registry.as_ref(), &self.last, run)
     }
 
     /// Works on a run until it is finished, or until it cannot go on here. A run that is finished is left
@@ -265,7 +266,7 @@ impl Engine {
             renew_in_background(self.journal.clone(), run.clone(), epoch, self.clock.clone());
         let seen = self.journal.changed()?;
         // What came between the first look and the lease.
-        let newer = decode(&run, &self.journal.read(&run, loaded.machine.seq())?)?;
+        let newer = decode(&run, self.journal.read(&run, loaded.machine.seq())?)?;
         fold(&run, &mut loaded.machine, &newer)?;
         if loaded.machine.finished().is_some() {
             return Ok(loaded);
@@ -274,10 +275,11 @@ impl Engine {
         let vault = Vault::of(&self.paths.root, &run)?;
         let secrets = RunSecrets::new(&loaded.environment.secrets, vault, redactor.clone());
         let (saves_in, saves) = mpsc::channel(SAVES_WAITING_MAX);
+        let artifacts = self.paths.root.join("artifacts").join(&run);
         let steps: HashMap<_, _> =
             loaded.workflow.steps.iter().enumerate().map(|(at, s)| (s.path.clone(), at)).collect();
         let shared = Arc::new(Shared {
-            run: run.clone(),
+            run,
             facts: loaded.facts(),
             actor: options.actor.clone(),
             workflow: loaded.workflow.clone(),
@@ -286,7 +288,7 @@ impl Engine {
             registry: self.registry.clone(),
             journal: self.journal.clone(),
             base: loaded.base(),
-            artifacts: self.paths.root.join("artifacts").join(&run),
+            artifacts,
             secrets: secrets.clone(),
             redactor,
             progress: Arc::new(ProgressHub::default()),
@@ -295,7 +297,7 @@ impl Engine {
         });
         let mut sitting = Sitting {
             shared,
-            machine: loaded.machine.clone(),
+            machine: loaded.machine,
             epoch,
             options,
             reporters,
@@ -317,8 +319,7 @@ impl Engine {
         sitting.work().await?;
         drop(renewal);
         self.close_vault(&secrets, &sitting);
-        loaded.machine = sitting.machine;
-        Ok(loaded)
+        Ok(Loaded { machine: sitting.machine, ..loaded })
     }
 
     /// What steps made is destroyed when nothing can want it any more; a run that was given up can still be

@@ -14,8 +14,7 @@ impl Engine {
 
     /// Takes a run, and its environment when it writes.
     pub(super) fn take(&self, row: &RunRow, holder: &Holder) -> Result<Lease, EngineError> {
-        let take =
-            || self.journal.take_lease(&row.id, &row.environment, holder, row.writes, (self.clock)());
+        let take = || self.journal.take_lease(&row.id, &row.environment, holder, row.writes, (self.clock)());
         match take() {
             Err(LeaseError::EnvironmentHeld { run, .. })
                 if self.give_back(&run, &row.environment, holder)? =>

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use runbook_core::action::Registry;
@@ -16,7 +16,7 @@ use runbook_core::workflow::Workflow;
 
 use super::engine::EngineError;
 use super::skeleton::skeleton_of;
-use crate::machine::Machine;
+use crate::machine::{Machine, Skeleton};
 use crate::record::{Record, RunStarted, Waived};
 use crate::store::{Journal, Stored};
 
@@ -25,7 +25,7 @@ pub struct Loaded {
     /// The run's id.
     pub run: String,
     /// The first record.
-    pub first: RunStarted,
+    pub first: Arc<RunStarted>,
     /// Compiled from the pinned texts.
     pub workflow: Arc<Workflow>,
     /// Decoded from the pinned texts.
@@ -72,29 +72,77 @@ pub(super) fn waivers(waived: &[Waived]) -> Vec<Waiver> {
     waived.iter().map(waiver).collect()
 }
 
+/// What the first record of a run compiles to.
+#[derive(Clone)]
+struct Plan {
+    first: Arc<RunStarted>,
+    workflow: Arc<Workflow>,
+    environment: Arc<Environment>,
+    skeleton: Arc<Skeleton>,
+}
+
+impl Plan {
+    fn of(run: &str, first: &RunStarted, registry: &dyn Registry) -> Result<Self, EngineError> {
+        let environment = environment(run, first)?;
+        let workflow = workflow(run, first, &environment, registry)?;
+        Ok(Self {
+            skeleton: Arc::new(skeleton_of(&workflow, registry)),
+            first: Arc::new(first.clone()),
+            workflow: Arc::new(workflow),
+            environment: Arc::new(environment),
+        })
+    }
+}
+
+/// The plan of the run that was loaded last, under the hash of its first record: the same hash is the same
+/// texts, so they are compiled once and not at every look at the run.
+#[derive(Clone, Default)]
+pub(super) struct LastPlan(Arc<Mutex<Option<([u8; 32], Plan)>>>);
+
+impl LastPlan {
+    fn get(
+        &self,
+        hash: [u8; 32],
+        make: impl FnOnce() -> Result<Plan, EngineError>,
+    ) -> Result<Plan, EngineError> {
+        // Only whole plans are put in there, so a panic elsewhere leaves nothing half done.
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, plan)) = last.as_ref().filter(|(of, _)| *of == hash) {
+            return Ok(plan.clone());
+        }
+        let plan = make()?;
+        *last = Some((hash, plan.clone()));
+        Ok(plan)
+    }
+}
+
 /// Reads a run and folds it.
-pub(super) fn load(journal: &dyn Journal, registry: &dyn Registry, run: &str) -> Result<Loaded, EngineError> {
+pub(super) fn load(
+    journal: &dyn Journal,
+    registry: &dyn Registry,
+    last: &LastPlan,
+    run: &str,
+) -> Result<Loaded, EngineError> {
     let stored = journal.read(run, 0)?;
-    let records = decode(run, &stored)?;
+    let hash = stored.first().map(|first| first.hash).unwrap_or_default();
+    let records = decode(run, stored)?;
     let Some((_, Record::RunStarted(first))) = records.first() else {
         return Err(EngineError::NoFirst { run: run.to_owned() });
     };
-    let first = first.as_ref().clone();
-    let environment = environment(run, &first)?;
-    let workflow = workflow(run, &first, &environment, registry)?;
-    let mut machine = Machine::new(Arc::new(skeleton_of(&workflow, registry)));
+    let Plan { first, workflow, environment, skeleton } =
+        last.get(hash, || Plan::of(run, first, registry))?;
+    let mut machine = Machine::new(skeleton);
     fold(run, &mut machine, &records)?;
-    let (workflow, environment) = (Arc::new(workflow), Arc::new(environment));
     Ok(Loaded { run: run.to_owned(), first, workflow, environment, machine, records })
 }
 
 /// Bytes to records.
-pub(super) fn decode(run: &str, stored: &[Stored]) -> Result<Vec<(Timestamp, Record)>, EngineError> {
-    let one = |stored: &Stored| match Record::decode(&stored.body) {
+pub(super) fn decode(run: &str, stored: Vec<Stored>) -> Result<Vec<(Timestamp, Record)>, EngineError> {
+    let one = |stored: Stored| match Record::decode(&stored.body) {
         Ok(record) => Ok((stored.at, record)),
         Err(source) => Err(EngineError::Record { run: run.to_owned(), seq: stored.seq, source }),
     };
-    stored.iter().map(one).collect()
+    stored.into_iter().map(one).collect()
 }
 
 /// Takes records in, in order.

@@ -30,6 +30,8 @@ fn a_flipped_byte_is_refused_whatever_the_store_says() {
     bucket.put("sql", &flipped, false, Some(&sum));
     let refusal = bucket.refused("restore", "checksum-mismatch");
     refusal.says(&["its recorded sha256 is", &sum, "its bytes have"]);
+    let hint = refusal.0["hint"].as_str().unwrap();
+    assert!(hint.contains("Pick an earlier restore point") && hint.contains("was removed"), "{hint}");
 
     // The store vouches for what it once took in; the disk under it has gone bad since.
     bucket.put("sql", &sound, true, Some(&sum));

@@ -63,7 +63,10 @@ fn a_live_run_hears_answers_and_notes_from_another_process() {
     let asked = live.until(|line| line["kind"] == "approval_requested");
     assert_eq!(asked["prompt"], "Go on, now that ana has called?");
     let status = world.runbook(&["status", &run]).ended(0).stdout;
-    assert!(status.contains("running") && status.contains(&format!("runbook approve {} proceed", &run[..8])), "{status}");
+    assert!(
+        status.contains("running") && status.contains(&format!("runbook approve {} proceed", &run[..8])),
+        "{status}"
+    );
     world.runbook(&["approve", &run, "proceed"]).ended(0);
     let (rest, ended) = live.end();
     assert_eq!(ended.code(), Some(0));
@@ -135,8 +138,9 @@ fn a_second_writing_run_is_told_who_holds_the_environment() {
     let (live, run) = asking(&world);
     let ask = file(&world, "ask.yaml", ASK);
     let said = world.runbook(&["run", &ask, "--env", "office"]).ended(8);
-    for words in [&run, &live.pid().to_string(), "tester"] {
-        assert!(said.stderr.contains(words.as_str()), "`{words}` is not in:\n{}", said.stderr);
+    let pid = live.pid().to_string();
+    for words in [run.as_str(), pid.as_str(), "tester"] {
+        assert!(said.stderr.contains(words), "`{words}` is not in:\n{}", said.stderr);
     }
     let said = world.runbook(&["resume", &run]).ended(8);
     assert!(said.stderr.contains(&live.pid().to_string()), "{}", said.stderr);
@@ -167,11 +171,14 @@ fn yes_never_answers_in_production() {
     assert_eq!(said.last()["outcome"], "waiting");
     let given = |line: &Value| line["kind"] == "approval_given";
     assert!(!production.records(&said.run()).iter().any(given));
-    assert!(production.runbook(&["resume", &said.run(), "--help"]).ended(0).stdout.contains("never an approval"));
+    assert!(
+        production.runbook(&["resume", &said.run(), "--help"]).ended(0).stdout.contains("never an approval")
+    );
 
     // What only a person can have done is not answered anywhere.
     let staging = office("staging");
-    let ask = ASK.replace("manual", "approval").replace(", instructions: Call them., evidence: who answered", "");
+    let ask =
+        ASK.replace("manual", "approval").replace(", instructions: Call them., evidence: who answered", "");
     let ask = ask.replace("now that {{ steps.call.done_by }} has called", "they said");
     let ask = file(&staging, "ask.yaml", &ask);
     let said = staging.runbook(&["--json", "run", &ask, "--env", "office", "--yes"]).ended(0);
@@ -319,7 +326,8 @@ fn a_run_carried_to_another_machine_is_finished_there() {
         .and_then(|line| line["seq"].as_u64())
         .unwrap()
         .to_string();
-    let run = ["--json", "run", "runbooks/path-b.yaml", "--env", "local", "--yes", "--die-after", &after_backup];
+    let run =
+        ["--json", "run", "runbooks/path-b.yaml", "--env", "local", "--yes", "--die-after", &after_backup];
     let killed = Said::of(world.command(&run).output().unwrap());
     let run = killed.run();
     let carried = world.folder().join("run.jsonl").to_string_lossy().into_owned();
@@ -419,7 +427,11 @@ fn every_exit_status_but_the_ones_above_has_its_command() {
     for wrong in [&["fly"][..], &["run", "x.yaml"], &["status", "no-such-run"], &["run", "--input"]] {
         world.runbook(wrong).ended(2);
     }
-    let input = file(&world, "hello.yaml", "name: h\ntitle: H\nkind: maintenance\nsteps: [{ id: a, uses: flow.noop }]\n");
+    let input = file(
+        &world,
+        "hello.yaml",
+        "name: h\ntitle: H\nkind: maintenance\nsteps: [{ id: a, uses: flow.noop }]\n",
+    );
     world.runbook(&["run", &input, "--env", "office", "--input", "no-equals-sign"]).ended(2);
     // 3: the runbook, its environment, its inputs.
     world.runbook(&["run", &input, "--env", "office", "--input", "who=me"]).ended(3);
@@ -447,7 +459,9 @@ fn every_action_has_its_page() {
     assert!(list.len() >= 20);
     for line in list {
         let name = line["action"]["name"].as_str().or_else(|| line["name"].as_str()).unwrap().to_owned();
-        let page = Said::of(binary().env("COLUMNS", "80").args(["actions", &name]).output().unwrap()).ended(0).stdout;
+        let page = Said::of(binary().env("COLUMNS", "80").args(["actions", &name]).output().unwrap())
+            .ended(0)
+            .stdout;
         for part in ["effect class", "with", "example"] {
             assert!(page.contains(part), "{name} lacks `{part}`:\n{page}");
         }
@@ -516,11 +530,23 @@ fn what_is_printed_suits_pipes_and_narrow_screens() {
     for columns in ["80", "160"] {
         let run = shown(columns, &["run", "runbooks/path-b.yaml", "--env", "local", "--yes"]);
         assert_eq!(run.status, Some(0), "{}", run.stderr);
-        for command in [&["plan", "runbooks/path-b.yaml", "--env", "local"][..], &["status"], &["list"], &["check", "tests/guards/G08-refused.yaml"]] {
+        for command in [
+            &["plan", "runbooks/path-b.yaml", "--env", "local"][..],
+            &["status"],
+            &["list"],
+            &["check", "tests/guards/G08-refused.yaml"],
+        ] {
             shown(columns, command);
         }
         let wide = |line: &str| line.chars().count() > columns.parse().unwrap();
-        for command in [&["--help"][..], &["run", "--help"], &["actions"], &["actions", "postgres.restore"], &["explain", "G01"], &["list"]] {
+        for command in [
+            &["--help"][..],
+            &["run", "--help"],
+            &["actions"],
+            &["actions", "postgres.restore"],
+            &["explain", "G01"],
+            &["list"],
+        ] {
             let said = shown(columns, command);
             let line = said.stdout.lines().find(|line| wide(line));
             assert_eq!(line, None, "{command:?} is wider than {columns}");

@@ -52,13 +52,20 @@ fn schemas_equal_the_types() {
     }
 }
 
+/// Freezes and does not reopen: for use as a step.
+const PART: &str = "triage.yaml";
+
 #[test]
 fn every_runbook_and_example_checks_clean() {
     for folder in ["runbooks", "examples"] {
         for file in yaml(&root().join(folder)) {
             let output = binary().arg("check").arg(&file).output().unwrap();
             let shown = String::from_utf8_lossy(&output.stdout).into_owned();
-            assert!(output.status.success() && shown.is_empty(), "{}:\n{shown}", file.display());
+            if file.ends_with(PART) {
+                assert_eq!(shown.matches("error[").count(), shown.matches("error[G06]").count(), "{shown}");
+            } else {
+                assert!(output.status.success() && shown.is_empty(), "{}:\n{shown}", file.display());
+            }
         }
     }
 }

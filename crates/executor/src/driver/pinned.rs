@@ -75,43 +75,42 @@ pub(super) fn waivers(waived: &[Waived]) -> Vec<Waiver> {
 /// What the first record of a run compiles to.
 #[derive(Clone)]
 struct Plan {
+    /// The hash of that record.
+    hash: [u8; 32],
     first: Arc<RunStarted>,
     workflow: Arc<Workflow>,
     environment: Arc<Environment>,
     skeleton: Arc<Skeleton>,
 }
 
-impl Plan {
-    fn of(run: &str, first: &RunStarted, registry: &dyn Registry) -> Result<Self, EngineError> {
-        let environment = environment(run, first)?;
-        let workflow = workflow(run, first, &environment, registry)?;
-        Ok(Self {
-            skeleton: Arc::new(skeleton_of(&workflow, registry)),
-            first: Arc::new(first.clone()),
-            workflow: Arc::new(workflow),
-            environment: Arc::new(environment),
-        })
-    }
-}
-
-/// The plan of the run that was loaded last, under the hash of its first record: the same hash is the same
-/// texts, so they are compiled once and not at every look at the run.
+/// The plan of the run that was loaded last: the same hash is the same texts, so they are compiled once and
+/// not at every look at the run.
 #[derive(Clone, Default)]
-pub(super) struct LastPlan(Arc<Mutex<Option<([u8; 32], Plan)>>>);
+pub(super) struct LastPlan(Arc<Mutex<Option<Plan>>>);
 
 impl LastPlan {
     fn get(
         &self,
+        run: &str,
         hash: [u8; 32],
-        make: impl FnOnce() -> Result<Plan, EngineError>,
+        first: &RunStarted,
+        registry: &dyn Registry,
     ) -> Result<Plan, EngineError> {
         // Only whole plans are put in there, so a panic elsewhere leaves nothing half done.
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, plan)) = last.as_ref().filter(|(of, _)| *of == hash) {
+        if let Some(plan) = last.as_ref().filter(|plan| plan.hash == hash) {
             return Ok(plan.clone());
         }
-        let plan = make()?;
-        *last = Some((hash, plan.clone()));
+        let environment = environment(run, first)?;
+        let workflow = workflow(run, first, &environment, registry)?;
+        let plan = Plan {
+            hash,
+            skeleton: Arc::new(skeleton_of(&workflow, registry)),
+            first: Arc::new(first.clone()),
+            workflow: Arc::new(workflow),
+            environment: Arc::new(environment),
+        };
+        *last = Some(plan.clone());
         Ok(plan)
     }
 }
@@ -129,8 +128,7 @@ pub(super) fn load(
     let Some((_, Record::RunStarted(first))) = records.first() else {
         return Err(EngineError::NoFirst { run: run.to_owned() });
     };
-    let Plan { first, workflow, environment, skeleton } =
-        last.get(hash, || Plan::of(run, first, registry))?;
+    let Plan { first, workflow, environment, skeleton, .. } = last.get(run, hash, first, registry)?;
     let mut machine = Machine::new(skeleton);
     fold(run, &mut machine, &records)?;
     Ok(Loaded { run: run.to_owned(), first, workflow, environment, machine, records })

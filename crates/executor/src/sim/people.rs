@@ -2,10 +2,9 @@
 
 use serde_json::json;
 
-use super::bench::{Bench, CHAIN, drive, options, state, step};
+use super::bench::{Bench, CHAIN, drive, options, step};
 use super::world::{Act, Dying};
-use crate::driver::{DriveOptions, RunOutcome, Stop};
-use crate::machine::State;
+use crate::driver::{DriveOptions, RunOutcome};
 use crate::store::Journal;
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value, json};
 
 use super::bench::{Bench, CHAIN, drive, options, state, step};
-use super::world::{Act, Actions, Dying};
-use crate::driver::{DriveOptions, Engine, EngineError, RunOutcome, StatePaths, Stop};
+use super::world::{Act, Dying};
+use crate::driver::RunOutcome;
 use crate::event::{Event, News, Reporter};
 use crate::machine::State;
 use crate::record::{Record, Verdict};

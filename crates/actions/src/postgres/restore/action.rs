@@ -454,15 +454,14 @@ impl<'a> Job<'a> {
             empty::empty(&session, &self.ground(&restore.before), &restore.before).await?;
             markers::forget(&session).await
         };
-        match removed.await {
-            Ok(()) => error.hint("What had been loaded was removed; the target is as it was before."),
-            Err(left) => {
-                let hint = format!(
-                    "What had been loaded is still in the target: could not {left}. Nothing may use it; the next attempt removes it first."
-                );
-                error.hint(hint)
-            }
-        }
+        let loaded = match removed.await {
+            Ok(()) => "What had been loaded was removed; the target is as it was before.".to_owned(),
+            Err(left) => format!(
+                "What had been loaded is still in the target: could not {left}. Nothing may use it; the next attempt removes it first."
+            ),
+        };
+        let hint = error.hint.as_ref().map_or_else(|| loaded.clone(), |hint| format!("{hint} {loaded}"));
+        error.hint(hint)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::world::{Said, Watched, World, binary, root};
 /// An environment that needs no sandbox.
 fn office(kind: &str) -> World {
     let world = World::bare();
-    world.write("environments/office.yaml", &format!("name: office\nkind: {kind}\n"));
+    world.write("environments/office.yaml", &format!("name: office\nkind: {kind}\ndata: synthetic\n"));
     world
 }
 

@@ -272,7 +272,8 @@ pub struct Context {
     pub environment: Arc<Environment>,
     /// Folder of the root runbook file: relative paths in parameters start here.
     pub base: PathBuf,
-    /// A folder of this step instance for files that are evidence; private, kept.
+    /// A folder of this step instance for files that are evidence; inside a private one, kept. Not there yet:
+    /// an action that has such files makes it, with what is above it.
     pub artifacts: PathBuf,
     /// Values of secrets.
     pub secrets: Arc<dyn Secrets>,

@@ -8,7 +8,7 @@
 //!
 //! Secrets that steps made are not in it, and the first line says how many: the file may be sent around. A
 //! resume elsewhere asks for a step that needs one to be settled by hand. Leases, environment locks and keys
-//! stay behind, too: they are about one machine's state. The run here is not closed by an export; whoever
+//! stay behind, too: they are about one machine's state; the next lease is newer than those in the records. The run here is not closed by an export; whoever
 //! resumes it there must not resume it here, and a lease cannot see that far.
 
 use std::io::{self, BufRead, Read, Write};
@@ -18,6 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::record::Record;
 use crate::store::{Journal, JournalError, RECORD_BYTES_MAX, RunRow, Stored, Verified, prove};
 
 const FORMAT: &str = "runbook run";
@@ -184,8 +185,17 @@ pub fn import_run(journal: &dyn Journal, input: &mut dyn BufRead) -> Result<Carr
     if verified.records != last.records || hex::encode(verified.head) != last.head {
         return Err(PortableError::OtherEnd { run: run.id });
     }
-    journal.adopt(&run, &records)?;
+    journal.adopt(&run, &records, newest_epoch(&records))?;
     Ok(Carried { run, verified, made_secrets_left_out: first.made_secrets_left_out })
+}
+
+/// Whoever goes on must be newer than everybody who worked on the run elsewhere.
+fn newest_epoch(records: &[Stored]) -> u64 {
+    let epochs = records.iter().filter_map(|stored| match Record::decode(&stored.body) {
+        Ok(Record::Opened { epoch, .. }) => Some(epoch),
+        _ => None,
+    });
+    epochs.max().unwrap_or(0)
 }
 
 impl Line {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::shell::{Failure, cargo, output, root, run, say};
 
 /// The share of the dump after which the process is killed.
-const KILL_AT: f64 = 0.4;
+const KILL_AT: f64 = 0.2;
 
 pub(crate) fn demo(keep: bool) -> Result<(), Failure> {
     crate::postgres::ensure()?;
@@ -141,9 +141,13 @@ impl Demo {
         let events: Vec<Value> = lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let restoring = |event: &&Value| text(event, "/step") == "restore";
         let fenced = events.iter().filter(restoring).find_map(|event| number(event, "/ended"));
-        let mut parts = vec![format!("{kept} finished nodes kept")];
-        if let Some(ended) = fenced {
-            parts.push(format!("{ended:.0} database session(s) of the dead attempt ended and gone"));
+        let mut parts = vec![format!("{kept} finished steps are kept")];
+        match fenced {
+            Some(0.0) => parts.push("no database session of the dead attempt is left".to_owned()),
+            Some(ended) => {
+                parts.push(format!("{ended:.0} database session of the dead attempt is ended and gone"))
+            }
+            None => {}
         }
         parts.push("the restore goes on with the first chunk that is missing".to_owned());
         Ok(parts.join("; "))

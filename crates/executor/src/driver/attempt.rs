@@ -1,7 +1,6 @@
 //! Calling an action: its context, its timeout, its end. Runs as a task of its own and decides nothing.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -203,11 +202,9 @@ impl Occasion {
 }
 
 impl Shared {
-    pub(super) fn context(&self, occasion: Occasion) -> std::io::Result<Context> {
-        let artifacts = self.artifacts.join(folder_name(occasion.step.as_str()));
-        make_private(&artifacts)?;
+    pub(super) fn context(&self, occasion: Occasion) -> Context {
         let stop: Arc<dyn StopSignal> = Arc::new(occasion.stop);
-        Ok(Context {
+        Context {
             run: self.run.clone(),
             run_short: self.facts.short_id.clone(),
             attempt: occasion.attempt,
@@ -217,7 +214,7 @@ impl Shared {
             actor: self.actor.clone(),
             environment: self.environment.clone(),
             base: self.base.clone(),
-            artifacts,
+            artifacts: self.artifacts.join(folder_name(occasion.step.as_str())),
             secrets: Arc::new(self.secrets.for_step(occasion.step.as_str())),
             progress: Arc::new(StepProgress { step: occasion.step.clone(), hub: self.progress.clone() }),
             checkpoints: Arc::new(StepCheckpoints {
@@ -227,15 +224,8 @@ impl Shared {
             }),
             stop,
             step: occasion.step,
-        })
+        }
     }
-}
-
-fn make_private(folder: &PathBuf) -> std::io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(folder)
 }
 
 /// A step path as one folder name: two paths never share one.

@@ -227,7 +227,7 @@ impl Sitting {
         let stop = Stop::new();
         let mut occasion = self.occasion(instance, key, &stop);
         occasion.attempt += 1;
-        let ctx = self.shared.context(occasion).map_err(|e| no_folder(&e))?;
+        let ctx = self.shared.context(occasion);
         let asks = self.shared.registry.get(name).is_some_and(|a| a.description().asks);
         let params = if asks { with_answers(params, instance) } else { params };
         Ok(Call {
@@ -280,7 +280,7 @@ impl Sitting {
             }
             TaskKind::Attempt => {}
         }
-        let ctx = self.shared.context(occasion).map_err(|e| no_folder(&e))?;
+        let ctx = self.shared.context(occasion);
         let outputs = instance.outcome.as_ref().map_or(Value::Null, |o| o.outputs.clone());
         Ok(Call { kind, action, params, ctx, outputs, timeout, stop, happened })
     }
@@ -322,10 +322,6 @@ impl Sitting {
             }
         }
     }
-}
-
-fn no_folder(error: &std::io::Error) -> NotReady {
-    NotReady::Failed { message: format!("make the folder of the step's artifacts: {error}"), hint: None }
 }
 
 fn done(step: &StepPath, outcome: Outcome) -> Record {

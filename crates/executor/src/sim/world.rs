@@ -270,8 +270,8 @@ impl Journal for Dying {
     fn create(&self, run: &RunRow, first: &[u8], at: Timestamp) -> Result<Stored, JournalError> {
         self.inner.create(run, first, at)
     }
-    fn adopt(&self, run: &RunRow, records: &[Stored]) -> Result<Verified, JournalError> {
-        self.inner.adopt(run, records)
+    fn adopt(&self, run: &RunRow, records: &[Stored], epoch: u64) -> Result<Verified, JournalError> {
+        self.inner.adopt(run, records, epoch)
     }
     fn append(
         &self,

@@ -228,19 +228,21 @@ fn a_whole_run_is_adopted_only_with_its_chain(world: World) {
 
     let mut changed = records.clone();
     changed[1].body = b"s3cond".to_vec();
-    let refused = world.journal.adopt(&row("r1"), &changed);
+    let refused = world.journal.adopt(&row("r1"), &changed, 7);
     assert!(matches!(refused, Err(JournalError::Broken { seq: 2, .. })));
     let renamed = RunRow { environment: "local".to_owned(), ..row("r1") };
-    let refused = world.journal.adopt(&renamed, &records);
+    let refused = world.journal.adopt(&renamed, &records, 7);
     assert!(matches!(refused, Err(JournalError::Broken { seq: 1, .. })), "the row is proven, too");
     assert_eq!(world.journal.runs().unwrap(), []);
 
-    let verified = world.journal.adopt(&row("r1"), &records).unwrap();
+    let verified = world.journal.adopt(&row("r1"), &records, 7).unwrap();
     assert_eq!(verified, source.journal.verify("r1").unwrap());
     assert_eq!(world.journal.read("r1", 0).unwrap(), records);
-    assert!(matches!(world.journal.adopt(&row("r1"), &records), Err(JournalError::Exists { .. })));
+    assert!(matches!(world.journal.adopt(&row("r1"), &records, 7), Err(JournalError::Exists { .. })));
     world.journal.append("r1", 3, &[(at(3), b"fourth".to_vec())], None).unwrap();
     assert_eq!(world.journal.verify("r1").unwrap().records, 4);
+    assert!(world.journal.lease("r1").unwrap().is_none(), "nobody works on it here");
+    assert_eq!(world.take("r1", &Holder::me("ada"), at(4)).unwrap().epoch, 8);
 }
 
 fn a_lease_has_one_holder_and_a_rising_epoch(world: World) {

@@ -132,8 +132,9 @@ pub trait Journal: Send + Sync {
     fn create(&self, run: &RunRow, first: &[u8], at: Timestamp) -> Result<Stored, JournalError>;
 
     /// Takes in a whole run from elsewhere, after proving that its records form its chain. All or nothing; a
-    /// run that is already here is refused.
-    fn adopt(&self, run: &RunRow, records: &[Stored]) -> Result<Verified, JournalError>;
+    /// run that is already here is refused. `epoch` is the highest that its records name, 0 for none: the next
+    /// lease must be newer.
+    fn adopt(&self, run: &RunRow, records: &[Stored], epoch: u64) -> Result<Verified, JournalError>;
 
     /// Appends records in one durable transaction, if the run's last record is still `after_seq`. With a
     /// `fence`, only while that epoch holds the lease.

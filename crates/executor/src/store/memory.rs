@@ -102,13 +102,13 @@ impl Journal for MemoryJournal {
         Ok(stored)
     }
 
-    fn adopt(&self, run: &RunRow, records: &[Stored]) -> Result<Verified, JournalError> {
+    fn adopt(&self, run: &RunRow, records: &[Stored], epoch: u64) -> Result<Verified, JournalError> {
         let verified = prove(run, records.iter().cloned())?;
         let mut state = self.state();
         if state.runs.contains_key(&run.id) {
             return Err(JournalError::Exists { run: run.id.clone() });
         }
-        state.runs.insert(run.id.clone(), Run::new(run.clone(), records.to_vec()));
+        state.runs.insert(run.id.clone(), Run { epoch, ..Run::new(run.clone(), records.to_vec()) });
         state.changes += 1;
         Ok(verified)
     }

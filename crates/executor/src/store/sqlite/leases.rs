@@ -7,7 +7,7 @@ use super::{Where, holder, records, signed, timestamp, unsigned};
 use crate::holder::Holder;
 use crate::store::journal::{Lease, LeaseInfo};
 use crate::store::lease::{environment_held, may_take};
-use crate::store::{AppendError, JournalError, LeaseError};
+use crate::store::{AppendError, JournalError, LeaseError, RunRow};
 
 /// The lease of a run, looked at now.
 pub(super) fn held(
@@ -55,6 +55,21 @@ pub(super) fn check_fence(
     }
     let holder = if held { Some(Box::new(holder(run, &who)?)) } else { None };
     Err(AppendError::Fenced { current, holder })
+}
+
+/// Nobody holds the run, and the next lease is newer than `epoch`.
+pub(super) fn begin_after(
+    tx: &Transaction<'_>,
+    at: &Where<'_>,
+    run: &RunRow,
+    epoch: u64,
+) -> Result<(), JournalError> {
+    let insert =
+        "INSERT INTO leases (run, epoch, held, holder, since, renewed_at) VALUES (?1, ?2, 0, '', ?3, ?3)";
+    tx.prepare_cached(insert)
+        .and_then(|mut insert| insert.execute(params![run.id, signed(epoch), run.created_at.to_string()]))
+        .map_err(|source| at.error(source))?;
+    Ok(())
 }
 
 pub(super) fn take(

@@ -144,8 +144,12 @@ impl Journal for SqliteJournal {
         self.write("make a run", |tx, place| records::create(tx, place, run, first, at))
     }
 
-    fn adopt(&self, run: &RunRow, records: &[Stored]) -> Result<Verified, JournalError> {
-        self.write("take in a run", |tx, place| records::adopt(tx, place, run, records))
+    fn adopt(&self, run: &RunRow, records: &[Stored], epoch: u64) -> Result<Verified, JournalError> {
+        self.write("take in a run", |tx, place| {
+            let verified = records::adopt(tx, place, run, records)?;
+            leases::begin_after(tx, place, run, epoch)?;
+            Ok(verified)
+        })
     }
 
     fn append(

@@ -93,6 +93,11 @@ impl<O> Done<O> {
     }
 }
 
+/// The outcome of an undo that finds nothing to take back.
+pub(crate) fn nothing_to_undo() -> Outcome {
+    Outcome { summary: "it had changed nothing".into(), ..Outcome::default() }
+}
+
 /// What a typed probe found.
 #[derive(Debug)]
 pub enum Found<O> {
@@ -146,6 +151,21 @@ pub trait Typed: Send + Sync + 'static {
         _outputs: Self::Outputs,
     ) -> impl Future<Output = Result<Outcome, ActionError>> + Send {
         async { Err(ActionError::refused(format!("undo `{}`: it has no undo", Self::ABOUT.name))) }
+    }
+
+    /// Takes back what attempts left that gave no outputs: they failed half-way, or somebody else said that it
+    /// is done. Works from the checkpoints; the key in the context is the undo's own.
+    fn undo_unfinished(
+        &self,
+        _ctx: &Context,
+        _params: Self::Params,
+    ) -> impl Future<Output = Result<Outcome, ActionError>> + Send {
+        async {
+            let name = Self::ABOUT.name;
+            Err(ActionError::refused(format!(
+                "undo `{name}`: it did not finish, so what it left is not known"
+            )))
+        }
     }
 
     /// Ends server-side work of older epochs.
@@ -236,6 +256,9 @@ impl<T: Typed> Action for Erased<T> {
         outputs: Value,
     ) -> BoxFuture<'a, Result<Outcome, ActionError>> {
         Box::pin(async move {
+            if outputs.is_null() {
+                return self.inner.undo_unfinished(ctx, self.params(params)?).await;
+            }
             let outputs = serde_json::from_value(outputs).map_err(|error| {
                 ActionError::refused(format!("read the outputs of `{}`", T::ABOUT.name)).because(error)
             })?;

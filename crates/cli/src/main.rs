@@ -6,6 +6,7 @@ mod command;
 mod excerpt;
 mod exit;
 mod failure;
+mod log;
 mod project;
 mod reading;
 mod screen;
@@ -15,12 +16,10 @@ mod words;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let arguments = arguments::Arguments::parse();
-    let filter = EnvFilter::try_from_env("RUNBOOK_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    log::start();
     let ui = ui::Ui::new(&arguments.global);
     match command::dispatch(&ui, &arguments) {
         Ok(exit) => exit.into(),

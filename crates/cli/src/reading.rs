@@ -38,7 +38,7 @@ impl Reading {
         state_dir: &Path,
         actor: &str,
     ) -> Result<Self, Failure> {
-        let redactor = Redactor::new();
+        let redactor = crate::log::redactor();
         let vault = Vault::of(state_dir, RUN).map_err(|error| Failure::io("look for kept secrets", error))?;
         let secrets = Arc::new(RunSecrets::new(&environment.secrets, vault, redactor.clone()));
         let facts = RunFacts {

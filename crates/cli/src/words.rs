@@ -1,5 +1,6 @@
 //! Grammar and units for people: counts, sizes, durations. Pure.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 /// `1 table`, `2 tables`.
@@ -51,6 +52,25 @@ pub(crate) fn list(words: &[String]) -> String {
         [] => String::new(),
         [one] => one.clone(),
         [head @ .., last] => format!("{} and {last}", head.join(", ")),
+    }
+}
+
+/// Words filled into lines of the width, behind an indent.
+pub(crate) fn wrap(text: &mut String, words: &str, indent: usize, width: usize) {
+    let room = width.saturating_sub(indent).max(20);
+    let mut line = String::new();
+    for word in words.split_whitespace() {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
+            let _ = writeln!(text, "{:indent$}{line}", "");
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    if !line.is_empty() {
+        let _ = writeln!(text, "{:indent$}{line}", "");
     }
 }
 

@@ -32,9 +32,18 @@ struct Measured {
 
 pub(crate) fn engine() -> Result<(), Failure> {
     say("building with optimisation …");
-    run(cargo().args(["build", "--release", "--locked", "--package", "runbook-cli"]))?;
-    let example = ["--package", "runbook-executor", "--example", "sqlite_floor"];
-    run(cargo().args(["build", "--release", "--locked"]).args(example))?;
+    // One build for both: two would compile shared crates twice, with other features.
+    let wanted = [
+        "--package",
+        "runbook-cli",
+        "--package",
+        "runbook-executor",
+        "--bin",
+        "runbook",
+        "--example",
+        "sqlite_floor",
+    ];
+    run(cargo().args(["build", "--release", "--locked"]).args(wanted))?;
     let bench = Bench::new()?;
     bench.rounds()?;
     bench.cold()?;

@@ -199,10 +199,13 @@ fn moment_in_name(name: &str) -> Option<Timestamp> {
 /// The sha256 in a `.sha256` file: bare, or the line that names the dump.
 fn recorded_sum(text: &str, name: &str) -> Option<String> {
     let is_sum = |word: &str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
-    text.lines().find_map(|line| {
-        let mut words = line.split_whitespace();
-        let sum = words.next().filter(|word| is_sum(word))?;
-        let named = words.next().map(|n| n.trim_start_matches(['*', '\\']));
+    // Some editors begin a file with a mark of its encoding.
+    text.trim_start_matches('\u{feff}').lines().find_map(|line| {
+        let line = line.trim();
+        let (sum, named) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let sum = Some(sum).filter(|word| is_sum(word))?;
+        // A name may hold spaces.
+        let named = Some(named.trim_start().trim_start_matches(['*', '\\'])).filter(|name| !name.is_empty());
         let fits = named.is_none_or(|n| n.rsplit('/').next() == Some(name));
         fits.then(|| sum.to_ascii_lowercase())
     })

@@ -94,7 +94,8 @@ impl Typed for Migrate {
             migration.apply(&session).await?;
             applied.push(migration.version);
         }
-        let version = applied.last().cloned().or_else(|| state.done.last().cloned());
+        // An older file may have been added later: it was applied, and is not what the database is at.
+        let version = applied.iter().chain(&state.done).max().cloned();
         let now = version.clone().unwrap_or_else(|| "no version".into());
         let summary = format!("{} applied, now at {now}", applied.len());
         Ok(Done::new(MigrateOutputs { applied, version, unknown: state.unknown }, summary))

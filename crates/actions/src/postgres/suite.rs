@@ -192,6 +192,9 @@ impl Script {
             if identities.is_empty() { vec![None] } else { identities.into_iter().map(Some).collect() };
         let statements = statements(&text)
             .map_err(|error| ActionError::refused(attempted()).because(error.to_string()))?;
+        if statements.is_empty() {
+            return Err(ActionError::refused(format!("{}: it tests nothing", attempted())));
+        }
         for statement in &statements {
             if let Some(head) = ends_transaction(&statement.sql) {
                 return Err(ActionError::refused(format!(

@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use super::location::Location;
-use super::store::{Store, status};
+use super::store::{Store, status, up_to};
 
 /// One ranged GET: large enough that requests do not count, small enough to retry. Tests have small objects,
 /// which should have many parts.
@@ -305,16 +305,17 @@ impl Pinned {
         if answer.e_tag() != Some(self.etag.as_str()) {
             return Err(Failure::Changed);
         }
-        let part = answer.body.collect().await.map_err(|error| Failure::Broken(error.to_string()))?;
-        let part = part.into_bytes();
-        if part.len() as u64 != to - from {
-            return Err(Failure::Broken(format!(
-                "asked for {} bytes at {from}, got {}",
-                to - from,
-                part.len()
-            )));
+        let wanted = to - from;
+        // A store that ignores the range sends the whole object, which need not fit into memory.
+        let limit = usize::try_from(wanted).unwrap_or(usize::MAX);
+        let part = up_to(answer.body, limit).await.map_err(|error| Failure::Broken(error.to_string()))?;
+        match part {
+            Some(part) if part.len() as u64 == wanted => Ok(part.into()),
+            Some(part) => {
+                Err(Failure::Broken(format!("asked for {wanted} bytes at {from}, got {}", part.len())))
+            }
+            None => Err(Failure::Broken(format!("asked for {wanted} bytes at {from}, got more"))),
         }
-        Ok(part)
     }
 }
 
@@ -322,6 +323,8 @@ impl Pinned {
 mod tests {
     use super::*;
     use crate::testing::{Bucket, World};
+    use runbook_core::environment::Backups;
+    use runbook_core::secret::SecretText;
 
     async fn opened(bucket: &Bucket) -> (Tap, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
@@ -378,6 +381,44 @@ mod tests {
             tap.finish().unwrap_err()
         });
         assert_eq!(failure.await.unwrap(), Failure::Changed);
+    }
+
+    /// A store that ignores ranges and sends without end, whatever is asked.
+    async fn endless() -> (Backups, tokio::task::JoinHandle<()>) {
+        let router = axum::Router::new().fallback(|| async {
+            let pieces =
+                futures_util::stream::repeat_with(|| Ok::<_, io::Error>(Bytes::from(vec![b'a'; 64 << 10])));
+            ([("etag", "\"e\"")], axum::body::Body::from_stream(pieces))
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let settings = Backups {
+            bucket: "backups".into(),
+            prefix: None,
+            endpoint: Some(endpoint),
+            region: None,
+            path_style: true,
+            access_key_id: Some(SecretText::reference("id")),
+            secret_access_key: Some(SecretText::reference("secret")),
+        };
+        (settings, server)
+    }
+
+    #[tokio::test]
+    async fn a_body_without_end_is_not_taken_into_memory() {
+        let (settings, server) = endless().await;
+        let folder = tempfile::tempdir().unwrap();
+        let world = World::new(folder.path(), Some(settings));
+        let store = Store::of(&world.at(1, "k")).await.unwrap();
+
+        let text = store.text("a.sha256", 64 << 10).await.unwrap_err();
+        let object = Pinned { store, key: "a".into(), etag: "\"e\"".into() };
+        let part = object.try_part(0, 1 << 20).await.unwrap_err();
+        server.abort();
+
+        assert!(text.attempted.contains("it is larger than 65536 bytes"), "{text:#?}");
+        assert_eq!(part, Failure::Broken("asked for 1048576 bytes at 0, got more".into()));
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation};
 use aws_sdk_s3::config::{ResponseChecksumValidation, retry::RetryConfig};
 use aws_sdk_s3::error::{DisplayErrorContext, SdkError};
+use aws_sdk_s3::primitives::{ByteStream, ByteStreamError};
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use base64::Engine as _;
@@ -146,13 +147,24 @@ impl Store {
         if answer.content_length().is_some_and(|n| n > i64::try_from(limit).unwrap_or(i64::MAX)) {
             return Err(ActionError::refused(format!("{}: it is larger than {limit} bytes", attempted())));
         }
-        let bytes = answer
-            .body
-            .collect()
-            .await
-            .map_err(|error| ActionError::unchanged(attempted()).because(error))?
-            .into_bytes();
-        match String::from_utf8(bytes.into()) {
+        let body = tokio::time::timeout(REQUEST_TIMEOUT, up_to(answer.body, limit));
+        let bytes = match body.await {
+            Ok(Ok(Some(bytes))) => bytes,
+            Ok(Ok(None)) => {
+                return Err(ActionError::refused(format!(
+                    "{}: it is larger than {limit} bytes",
+                    attempted()
+                )));
+            }
+            Ok(Err(error)) => return Err(ActionError::unchanged(attempted()).because(error)),
+            Err(_) => {
+                return Err(ActionError::unchanged(format!(
+                    "{}: it did not end within {REQUEST_TIMEOUT:?}",
+                    attempted()
+                )));
+            }
+        };
+        match String::from_utf8(bytes) {
             Ok(text) => Ok(Some(text)),
             Err(_) => Err(ActionError::refused(format!("{}: it is not text", attempted()))),
         }
@@ -190,6 +202,18 @@ impl Store {
             last_modified: answer.last_modified().and_then(|t| timestamp(*t)),
         }))
     }
+}
+
+/// The whole of a body; none when it goes beyond the limit, whatever its headers say.
+pub(super) async fn up_to(mut body: ByteStream, limit: usize) -> Result<Option<Vec<u8>>, ByteStreamError> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = body.try_next().await? {
+        if bytes.len() + piece.len() > limit {
+            return Ok(None);
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(Some(bytes))
 }
 
 /// The HTTP status of a failed request, when there was an answer.

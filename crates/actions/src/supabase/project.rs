@@ -11,7 +11,7 @@ use super::api::{Project, api, look_at_health, project_url, settings, until_heal
 use crate::http::{Api, Look};
 use crate::intent::{find_again, intent, save_intent};
 use crate::period::Period;
-use crate::typed::{About, Done, Found, Typed};
+use crate::typed::{About, Done, Found, Typed, nothing_to_undo};
 
 /// Longest name the API takes.
 const NAME_CHARS_MAX: usize = 256;
@@ -138,6 +138,18 @@ timeout: 20m
             in_force: vec![InForce { key: key(&outputs.r#ref), text }],
             released: Vec::new(),
         })
+    }
+
+    async fn undo_unfinished(&self, ctx: &Context, params: Params) -> Result<Outcome, ActionError> {
+        if intent(ctx).is_none() {
+            return Ok(nothing_to_undo());
+        }
+        let name = full_name(ctx, &params.name)?;
+        let Some(reference) = own(&api(ctx)?, ctx, &name).await? else { return Ok(nothing_to_undo()) };
+        let text = format!("project {name} ({reference}) is kept");
+        let summary = format!("{text} for forensics");
+        let in_force = vec![InForce { key: key(&reference), text }];
+        Ok(Outcome { outputs: Value::Null, summary, in_force, released: Vec::new() })
     }
 }
 

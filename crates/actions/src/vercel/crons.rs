@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::api::{api, project, project_name};
 use crate::http::Api;
-use crate::typed::{About, Done, Typed};
+use crate::typed::{About, Done, Typed, nothing_to_undo};
 
 /// Parameters of `vercel.crons`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -103,6 +103,14 @@ with:
             in_force: in_force(&name, wanted).into_iter().collect(),
             released: if wanted { vec![key(&name)] } else { Vec::new() },
         })
+    }
+
+    async fn undo_unfinished(&self, ctx: &Context, params: Params) -> Result<Outcome, ActionError> {
+        let before = ctx.checkpoints.get("were_enabled").and_then(|v| v.as_bool());
+        let Some(were_enabled) = before else { return Ok(nothing_to_undo()) };
+        let project = project_name(ctx, params.project.clone())?;
+        let enabled = params.enabled;
+        self.undo(ctx, params, Outputs { project, enabled, were_enabled }).await
     }
 }
 

@@ -12,7 +12,7 @@ use super::deployment::{Deployment, find_by_key, get, promote, redeploy, until_l
 use crate::http::Api;
 use crate::intent::{find_again, intent, save_intent};
 use crate::period::Period;
-use crate::typed::{About, Done, Found, Typed};
+use crate::typed::{About, Done, Found, Typed, nothing_to_undo};
 
 /// How long an undo waits for Vercel to move the domains back, which takes seconds.
 const PROMOTE_WAIT: Duration = Duration::from_secs(5 * 60);
@@ -136,6 +136,14 @@ timeout: 15m
             outputs.project
         );
         Ok(Outcome { outputs: Value::Null, summary, ..Outcome::default() })
+    }
+
+    async fn undo_unfinished(&self, ctx: &Context, params: Params) -> Result<Outcome, ActionError> {
+        let text = |name: &str| ctx.checkpoints.get(name).and_then(|v| v.as_str().map(str::to_owned));
+        let Some(previous) = text("previous") else { return Ok(nothing_to_undo()) };
+        let project = project(&api(ctx)?, &project_name(ctx, params.project.clone())?).await?.name;
+        let id = text("created").unwrap_or_default();
+        self.undo(ctx, params, Outputs { project, id, url: String::new(), previous: Some(previous) }).await
     }
 }
 

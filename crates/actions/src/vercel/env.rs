@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::api::{api, project_name};
 use super::variables::{Setting, Variable, delete, find, list, set, value};
 use crate::http::Api;
-use crate::typed::{About, Done, Typed};
+use crate::typed::{About, Done, Typed, nothing_to_undo};
 
 /// Which deployments see a variable.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
@@ -182,6 +182,10 @@ with:
             match (&before.value, before.existed) {
                 (Some(value), _) => {
                     let value = ctx.secrets.reveal(value)?;
+                    if holds(&api, &project, find(&known, key, target), &value).await? {
+                        restored += 1;
+                        continue;
+                    }
                     settings.push(Setting {
                         key,
                         value,
@@ -209,6 +213,14 @@ with:
         }
         let summary = format!("{restored} variables of {project} are as before; redeploy to use them");
         Ok(Outcome { outputs: Value::Null, summary, in_force, released: Vec::new() })
+    }
+
+    async fn undo_unfinished(&self, ctx: &Context, params: Params) -> Result<Outcome, ActionError> {
+        // What was there is remembered before the first change.
+        let Some(previous) = remembered(ctx)? else { return Ok(nothing_to_undo()) };
+        let project = project_name(ctx, params.project.clone())?;
+        let changed = changed(ctx, &params, &previous)?;
+        self.undo(ctx, params, Outputs { project, changed, previous }).await
     }
 }
 
@@ -251,6 +263,24 @@ fn check_names(set: &BTreeMap<String, Option<SecretText>>) -> Result<(), ActionE
     }
 }
 
+/// Whether a variable has a value, as far as it can be read.
+async fn holds(
+    api: &Api,
+    project: &str,
+    entry: Option<&Variable>,
+    wanted: &Revealed,
+) -> Result<bool, ActionError> {
+    let Some(entry) = entry else { return Ok(false) };
+    Ok(same(value(api, project, entry).await?, wanted))
+}
+
+fn remembered(ctx: &Context) -> Result<Option<BTreeMap<String, Previous>>, ActionError> {
+    let Some(saved) = ctx.checkpoints.get("previous") else { return Ok(None) };
+    serde_json::from_value(saved)
+        .map(Some)
+        .map_err(|error| ActionError::refused("read the checkpoint of the previous values").because(error))
+}
+
 /// What each variable was before the first attempt. Values go into the vault first, then the fact that
 /// they are there into a checkpoint; a repeat reads both and never overwrites them.
 async fn remember(
@@ -260,10 +290,8 @@ async fn remember(
     known: &[Variable],
     params: &Params,
 ) -> Result<BTreeMap<String, Previous>, ActionError> {
-    if let Some(saved) = ctx.checkpoints.get("previous") {
-        return serde_json::from_value(saved).map_err(|error| {
-            ActionError::refused("read the checkpoint of the previous values").because(error)
-        });
+    if let Some(saved) = remembered(ctx)? {
+        return Ok(saved);
     }
     let mut previous = BTreeMap::new();
     for key in params.set.keys() {

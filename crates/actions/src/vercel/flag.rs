@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::api::{api, settings};
 use crate::http::Api;
-use crate::typed::{About, Done, Typed};
+use crate::typed::{About, Done, Typed, nothing_to_undo};
 
 /// Where the items are. Vercel renamed the product; both addresses are in use.
 const HOMES: [&str; 2] = ["global-config", "edge-config"];
@@ -155,6 +155,17 @@ with:
             _ => {}
         }
         Ok(outcome)
+    }
+
+    async fn undo_unfinished(&self, ctx: &Context, params: Params) -> Result<Outcome, ActionError> {
+        if ctx.checkpoints.get("previous").is_none() {
+            return Ok(nothing_to_undo());
+        }
+        let before = remember(ctx, None).await?;
+        let config = config(ctx, params.config.clone())?;
+        let (key, value) = (params.key.clone(), params.value.clone());
+        let (existed, previous) = (before.existed, before.value);
+        self.undo(ctx, params, Outputs { config, key, value, existed, previous }).await
     }
 }
 

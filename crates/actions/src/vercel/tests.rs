@@ -287,6 +287,28 @@ async fn a_failure_inside_a_success_is_seen() {
     assert_eq!(error.attempted, "set 1 of 3 variables of project `polaris`: URL: ENV_CONFLICT");
 }
 
+/// As the executor undoes a step that failed: there are no outputs.
+async fn undo_failed<T: Typed>(action: T, world: &World, params: &Value) -> runbook_core::action::Outcome {
+    crate::typed::action(action).undo(&world.ctx, params.clone(), Value::Null).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_a_failed_step_changed_is_put_back() {
+    let (world, verc) = world(Verc { refuse_key: Some("URL"), ..seeded() }, "global-config").await;
+    let outcome = undo_failed(Env, &world, &setting()).await;
+    assert_eq!(outcome.summary, "it had changed nothing");
+    run(&Env, &world, &setting()).await.unwrap_err();
+    assert!(values(&verc).contains_key("ADDED"));
+    let outcome = undo_failed(Env, &world, &setting()).await;
+    let now = values(&verc);
+    assert_eq!((now.get("ADDED"), now["GOES"].as_str()), (None, "canary-goes"), "{}", outcome.summary);
+
+    let off = json!({ "enabled": false });
+    assert_eq!(undo_failed(Crons, &world, &off).await.summary, "it had changed nothing");
+    run(&Crons, &world, &off).await.unwrap();
+    assert_eq!(undo_failed(Crons, &world, &off).await.summary, "the crons of polaris are on again");
+}
+
 #[tokio::test]
 async fn variables_whose_answer_was_lost_are_set_again_and_still_put_back() {
     let (world, verc) = world(Verc { lose: true, ..seeded() }, "global-config").await;

@@ -9,6 +9,7 @@ use crate::arguments::Actions;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::ui::Ui;
+use crate::words::wrap;
 
 pub(crate) fn actions(ui: &Ui, given: &Actions) -> Result<Exit, Failure> {
     let registry = runbook_actions::registry();
@@ -40,12 +41,10 @@ fn list(ui: &Ui, descriptions: &[&Description]) {
             let line = serde_json::json!({ "v": 1, "kind": "action", "action": description });
             ui.line(&line.to_string());
         } else {
-            ui.line(&format!(
-                "{:widest$}  {:13}  {}",
-                description.name,
-                effect(description.effect),
-                description.summary
-            ));
+            let head = format!("{:widest$}  {:13}  ", description.name, effect(description.effect));
+            let mut rest = String::new();
+            wrap(&mut rest, &description.summary, head.len(), ui.width);
+            ui.block(&format!("{head}{}", rest.trim_start()));
         }
     }
     if !ui.json {
@@ -178,24 +177,5 @@ fn plain(name: &str, property: &Value) -> String {
         ("array", None) => "list".to_owned(),
         ("object", _) => "map".to_owned(),
         (name, _) => name.to_owned(),
-    }
-}
-
-/// Words filled into lines of the width, behind an indent.
-pub(crate) fn wrap(text: &mut String, words: &str, indent: usize, width: usize) {
-    let room = width.saturating_sub(indent).max(20);
-    let mut line = String::new();
-    for word in words.split_whitespace() {
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
-            let _ = writeln!(text, "{:indent$}{line}", "");
-            line.clear();
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    if !line.is_empty() {
-        let _ = writeln!(text, "{:indent$}{line}", "");
     }
 }

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use crate::arguments::Explain;
-use crate::command::actions::wrap;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::ui::Ui;
+use crate::words::wrap;
 
 pub(crate) fn explain(ui: &Ui, given: &Explain) -> Result<Exit, Failure> {
     if let Ok(status) = given.code.parse::<u8>() {

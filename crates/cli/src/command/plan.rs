@@ -34,7 +34,7 @@ pub(crate) fn plan(ui: &Ui, global: &Global, given: &Plan) -> Result<Exit, Failu
     if ui.json {
         ui.line(&screen::plan_line(&workflow, &name, &steps).to_string());
     } else {
-        ui.block(&screen::plan(&workflow, &name, &steps));
+        ui.block(&screen::plan(&workflow, &name, &steps, ui.width));
         let digest = workflow.digest.get(..12).unwrap_or(&workflow.digest);
         let shown = given.bound.runbook.display();
         ui.remark(&format!("\nnext: runbook run {shown} --env {name} --plan {digest}"));

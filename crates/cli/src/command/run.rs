@@ -293,6 +293,7 @@ pub(crate) struct Opened {
 pub(crate) fn open(state_dir: &std::path::Path) -> Result<Opened, Failure> {
     let journal = journal::open(state_dir)?;
     let paths = runbook_executor::driver::StatePaths { root: state_dir.to_owned() };
-    let engine = Engine::new(journal.clone(), Arc::new(runbook_actions::registry()), paths);
+    let engine = Engine::new(journal.clone(), Arc::new(runbook_actions::registry()), paths)
+        .with_redactor(crate::log::redactor());
     Ok(Opened { journal, engine })
 }

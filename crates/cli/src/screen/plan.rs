@@ -8,7 +8,7 @@ use runbook_core::workflow::{Phase, Step, Undo, Workflow};
 use serde_json::{Value, json};
 
 use super::safe;
-use crate::words::count;
+use crate::words::{count, wrap};
 
 /// One step and what is known of it before.
 pub(crate) struct PlannedStep<'a> {
@@ -21,7 +21,12 @@ pub(crate) struct PlannedStep<'a> {
 }
 
 /// The screen.
-pub(crate) fn plan(workflow: &Workflow, environment: &str, steps: &[PlannedStep<'_>]) -> String {
+pub(crate) fn plan(
+    workflow: &Workflow,
+    environment: &str,
+    steps: &[PlannedStep<'_>],
+    width: usize,
+) -> String {
     let mut text = format!("Plan: {} in {environment}   {}\n\n", workflow.name, safe(&workflow.title));
     let path = steps.iter().map(|s| s.step.path.as_str().chars().count()).max().unwrap_or(4).max(4);
     let action = steps.iter().map(|s| s.action.name.len()).max().unwrap_or(6).max(6);
@@ -41,30 +46,29 @@ pub(crate) fn plan(workflow: &Workflow, environment: &str, steps: &[PlannedStep<
             effect(planned),
             undo(planned)
         );
-        details(&mut text, planned);
+        details(&mut text, planned, width);
     }
     end(&mut text, workflow, steps);
     text
 }
 
-fn details(text: &mut String, planned: &PlannedStep<'_>) {
+fn details(text: &mut String, planned: &PlannedStep<'_>, width: usize) {
+    let mut say = |words: &str| wrap(text, &safe(words), 8, width);
     if let Some(condition) = &planned.step.condition {
-        let _ = writeln!(text, "        only if {}", safe(&condition.0));
+        say(&format!("only if {}", condition.0));
     }
     if planned.step.approval.is_some() || planned.action.asks {
-        text.push_str("        asks a person before\n");
+        say("asks a person before");
     }
     match &planned.preview {
         Preview::Changes { lines, destroys } => {
-            lines.iter().for_each(|line| {
-                let _ = writeln!(text, "        {}", safe(line));
-            });
+            lines.iter().for_each(|line| say(line));
             if let Some(destroys) = destroys {
-                let _ = writeln!(text, "        DESTROYS: {}", safe(destroys));
+                say(&format!("DESTROYS: {destroys}"));
             }
         }
         Preview::Unknown(why) => {
-            let _ = writeln!(text, "        cannot preview: {}", safe(why));
+            say(&format!("cannot preview: {why}"));
         }
     }
 }

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use runbook_core::action::ActionError;
 use runbook_core::workflow::StepPath;
 use serde_json::Value;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
 use super::attempt::{Call, TaskKind, perform};
@@ -225,6 +226,11 @@ async fn on_journal<T: Send + 'static>(
     shared: &Shared,
     call: impl FnOnce(&dyn Journal) -> T + Send + 'static,
 ) -> Result<T, EngineError> {
+    // Where that can be done, on this very thread: a hand-over to another and back costs more than the disk does
+    // on a machine with other work. Steps in flight have threads of their own, and the engine has to wait anyway.
+    if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+        return Ok(tokio::task::block_in_place(|| call(shared.journal.as_ref())));
+    }
     let journal = shared.journal.clone();
     tokio::task::spawn_blocking(move || call(journal.as_ref())).await.map_err(|_| EngineError::Shutdown)
 }

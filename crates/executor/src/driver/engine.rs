@@ -165,18 +165,33 @@ pub struct Engine {
     paths: StatePaths,
     pub(crate) clock: Clock,
     last: LastPlan,
+    redactor: Redactor,
 }
 
 impl Engine {
     /// An engine on a journal, with these actions.
     pub fn new(journal: Arc<dyn Journal>, registry: Arc<dyn Registry>, paths: StatePaths) -> Self {
-        Self { journal, registry, paths, clock: Arc::new(Timestamp::now), last: LastPlan::default() }
+        Self {
+            journal,
+            registry,
+            paths,
+            clock: Arc::new(Timestamp::now),
+            last: LastPlan::default(),
+            redactor: Redactor::new(),
+        }
     }
 
     /// With another clock.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// With a redactor that others use, too: it learns every secret of the runs that are driven.
+    #[must_use]
+    pub fn with_redactor(mut self, redactor: Redactor) -> Self {
+        self.redactor = redactor;
         self
     }
 
@@ -271,7 +286,7 @@ impl Engine {
         if loaded.machine.finished().is_some() {
             return Ok(loaded);
         }
-        let redactor = Redactor::new();
+        let redactor = self.redactor.clone();
         let vault = Vault::of(&self.paths.root, &run)?;
         let secrets = RunSecrets::new(&loaded.environment.secrets, vault, redactor.clone());
         let (saves_in, saves) = mpsc::channel(SAVES_WAITING_MAX);

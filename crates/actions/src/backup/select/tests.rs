@@ -70,4 +70,7 @@ fn a_recorded_sum_is_read_in_both_forms_and_only_for_its_own_name() {
     assert_eq!(recorded_sum(&format!("{}  y.gz\n{sum}  x.gz\n", "b".repeat(64)), "x.gz"), Some(low));
     assert_eq!(recorded_sum(&format!("{sum}  y.gz\n"), "x.gz"), None);
     assert_eq!(recorded_sum("", "x.gz"), None);
+    assert_eq!(recorded_sum(&format!("\u{feff}{sum}\r\n"), "x.gz"), Some("a".repeat(64)));
+    assert_eq!(recorded_sum(&format!("{sum}  a b.gz\r\n"), "a b.gz"), Some("a".repeat(64)));
+    assert_eq!(recorded_sum(&format!("{sum}  a b.gz\n"), "b.gz"), None);
 }

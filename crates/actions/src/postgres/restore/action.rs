@@ -202,7 +202,7 @@ impl<'a> Job<'a> {
             Some(mine) => {
                 // Emptying was begun by an attempt that died; what it was to lead to starts over.
                 self.empty(&mine.before).await?;
-                self.begin(&info, Vec::new()).await?
+                self.begin(&info, Vec::new(), false).await?
             }
             None => {
                 let half = known.iter().any(|restore| restore.status != Status::Done);
@@ -218,7 +218,7 @@ impl<'a> Job<'a> {
                 if !self.params.overwrite && !held.is_empty() {
                     return Err(self.not_empty(&held));
                 }
-                self.begin(&info, held).await?
+                self.begin(&info, held, half).await?
             }
         };
         let stopped = match self.load(&restore, &info).await {
@@ -264,9 +264,14 @@ impl<'a> Job<'a> {
         })
     }
 
-    /// Proves the bytes first where that is called for, empties a target that holds data, and writes the marker
-    /// that says "loading".
-    async fn begin(&mut self, info: &ObjectInfo, held: Vec<Held>) -> Result<markers::Restore, ActionError> {
+    /// Proves the bytes first where that is called for, empties a target that holds data or what another
+    /// restore began (`half`), and writes the marker that says "loading".
+    async fn begin(
+        &mut self,
+        info: &ObjectInfo,
+        held: Vec<Held>,
+        half: bool,
+    ) -> Result<markers::Restore, ActionError> {
         let proof = self.proof(info, &held);
         if proof == "first" {
             let tap = read(self.ctx, &self.at, info).await?;
@@ -289,7 +294,7 @@ impl<'a> Job<'a> {
         let mut now = Catalog::read(&self.session).await?;
         if self.params.overwrite {
             let keep = self.ground(&now).keep(&now);
-            if !held.is_empty() || now.relations.len() > keep.relations.len() {
+            if !held.is_empty() || half || now.relations.len() > keep.relations.len() {
                 markers::forget(&self.session).await?;
                 restore.before = keep.clone();
                 markers::begin(&self.session, &restore).await?;

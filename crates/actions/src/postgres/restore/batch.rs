@@ -9,7 +9,7 @@ use runbook_dump::DumpError;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-use crate::postgres::sql::{What, what};
+use crate::postgres::sql::{What, ends_transaction, what};
 
 /// Statements of one transaction: a small one costs a round trip and an fsync, a long one a long rollback.
 const WEIGHT_MAX: usize = 200;
@@ -169,6 +169,13 @@ impl Batcher {
                 self.in_transaction = false;
                 self.open_object = None;
                 return self.flush();
+            }
+            // It would take back the statements before it in the chunk, and the marker would say they are in.
+            What::Other => {
+                if let Some(word) = ends_transaction(sql) {
+                    let what = format!("`{}` on line {line}", word.to_ascii_uppercase());
+                    return Err(DumpError::Unsupported { what }.into());
+                }
             }
             _ => {}
         }

@@ -151,6 +151,13 @@ async fn migrations_are_applied_in_order_once_and_a_failing_one_takes_back_only_
     let outputs = run(json!({ "directory": "migrations", "allow_unknown": true })).await.unwrap();
     assert_eq!((outputs.applied.len(), outputs.unknown.as_slice()), (0, &["20260102000000".to_string()][..]));
     assert_eq!(database.text("select string_agg(x::text, ',') from a").await, "1,2");
+
+    write("20260101120000_forgotten.sql", "insert into a values (5);");
+    let outputs = run(json!({ "directory": "migrations", "allow_unknown": true })).await.unwrap();
+    assert_eq!(
+        (outputs.applied.as_slice(), outputs.version.as_deref()),
+        (&["20260101120000".to_string()][..], Some("20260103000000"))
+    );
 }
 
 #[tokio::test]
@@ -186,4 +193,7 @@ async fn tests_run_as_the_roles_they_name_and_leave_nothing_behind() {
     let strict = json!({ "directory": "tests" });
     assert_eq!(Test.run(&ctx, params(&database, strict)).await.unwrap_err().code, Some("test-failed"));
     assert!(Test.run(&ctx, params(&database, json!({}))).await.is_err(), "no test is no success");
+    write("4_empty.sql", "-- run as: anon\n-- assert nothing\n");
+    let empty = json!({ "files": ["tests/4_empty.sql"] });
+    assert!(Test.run(&ctx, params(&database, empty)).await.is_err(), "a file without a statement");
 }

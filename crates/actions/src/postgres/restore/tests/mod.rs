@@ -2,6 +2,7 @@
 
 mod faults;
 mod formats;
+mod oddities;
 mod resume;
 mod supabase;
 

@@ -206,8 +206,9 @@ impl Slow {
         )
     }
 
-    /// The connection whose request has come.
-    fn asked(&self) -> TcpStream {
+    /// The connection whose request has come, of a run whose attempt has started.
+    fn asked(&self, live: &mut Watched) -> TcpStream {
+        live.until(|line| line["kind"] == "attempt_started");
         let (mut stream, _) = self.listener.accept().unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -229,7 +230,7 @@ fn ctrl_c_once_stops_after_the_running_step() {
     let slow = Slow::start();
     let path = file(&world, "slow.yaml", &slow.runbook());
     let mut live = Watched::start(world.command(&["--json", "run", &path, "--env", "office"]));
-    let asked = slow.asked();
+    let asked = slow.asked(&mut live);
     signal(&live, Signal::INT);
     let stopping = live.until(|line| line["kind"] == "stopping");
     answer(asked);
@@ -242,10 +243,10 @@ fn ctrl_c_once_stops_after_the_running_step() {
         records.iter().filter(|line| line["kind"] == "attempt_started" && line["step"] == step).count()
     };
     assert_eq!((started("ask"), started("after")), (1, 0));
-    let resumed = Watched::start(world.command(&["--json", "resume", &run]));
+    let mut resumed = Watched::start(world.command(&["--json", "resume", &run]));
     let done = world.records(&run).iter().any(|line| line["kind"] == "step_done" && line["step"] == "ask");
     if !done {
-        answer(slow.asked());
+        answer(slow.asked(&mut resumed));
     }
     let (rest, ended) = resumed.end();
     assert_eq!(ended.code(), Some(0), "{rest:?}");
@@ -257,7 +258,7 @@ fn ctrl_c_twice_stops_now() {
     let slow = Slow::start();
     let path = file(&world, "slow.yaml", &slow.runbook());
     let mut live = Watched::start(world.command(&["--json", "run", &path, "--env", "office"]));
-    let unanswered = slow.asked();
+    let unanswered = slow.asked(&mut live);
     signal(&live, Signal::INT);
     let run = live.until(|line| line["kind"] == "stopping")["run"].as_str().unwrap().to_owned();
     signal(&live, Signal::INT);
@@ -266,8 +267,8 @@ fn ctrl_c_twice_stops_now() {
     drop(unanswered);
     let status = world.runbook(&["status", &run]).ended(0).stdout;
     assert!(status.contains("stopped, can be resumed"), "{status}");
-    let resumed = Watched::start(world.command(&["--json", "resume", &run]));
-    answer(slow.asked());
+    let mut resumed = Watched::start(world.command(&["--json", "resume", &run]));
+    answer(slow.asked(&mut resumed));
     let (rest, ended) = resumed.end();
     assert_eq!(ended.code(), Some(0), "{rest:?}");
 }

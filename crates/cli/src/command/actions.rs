@@ -43,7 +43,7 @@ fn list(ui: &Ui, descriptions: &[&Description]) {
         } else {
             let head = format!("{:widest$}  {:13}  ", description.name, effect(description.effect));
             let mut rest = String::new();
-            wrap(&mut rest, &description.summary, head.len(), ui.width);
+            wrap(&mut rest, description.summary, head.len(), ui.width);
             ui.block(&format!("{head}{}", rest.trim_start()));
         }
     }

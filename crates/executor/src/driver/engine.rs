@@ -242,7 +242,8 @@ impl Engine {
     }
 
     /// Works on a run until it is finished, or until it cannot go on here. A run that is finished is left
-    /// alone, but for an environment that it still has. Needs a tokio runtime with time enabled.
+    /// alone, but for an environment that it still has. Needs a tokio runtime with time
+    /// enabled, and not within a `LocalSet`: on several threads it waits for the disk on its own.
     pub async fn drive(
         &self,
         run: &str,

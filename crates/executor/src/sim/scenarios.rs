@@ -93,6 +93,17 @@ async fn a_death_at_any_append_is_survived_and_no_effect_happens_twice() {
     }
 }
 
+/// The cli's runtime: there the journal is called on the engine's own thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_several_threads_a_run_goes_through_as_well() {
+    let bench = Bench::new();
+    let engine = bench.engine();
+    let run = bench.start(&engine, MIXED);
+    let end = drive(&engine, &run).await;
+    assert_eq!(end.outcome, RunOutcome::Succeeded, "{:?}", end.problems);
+    assert_eq!(bench.world.calls().len(), 8, "{:?}", bench.world.calls());
+}
+
 #[tokio::test]
 async fn steps_in_a_row_cost_one_commit_each() {
     let bench = Bench::new();

@@ -52,7 +52,7 @@ fn show(ui: &Ui, finding: &Finding) {
         let line = json!({ "v": 1, "kind": "doctor", "what": finding.what, "ok": ok, "said": said });
         ui.line(&line.to_string());
     } else {
-        let sign = if ok { "✓ ok     " } else { "✗ missing" };
+        let sign = if ok { "✓ ok     " } else { "✗ not ok " };
         ui.line(&format!("{sign}  {}: {}", finding.what, crate::screen::safe(said)));
     }
 }

@@ -9,6 +9,7 @@ mod canaries;
 mod commands;
 mod guards;
 mod in_doubt;
+mod leftovers;
 mod live_runs;
 mod path_b;
 mod path_b_killed;

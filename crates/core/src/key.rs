@@ -1,7 +1,7 @@
 //! Names under which an effect is done at most once, and digests that do not depend on the order in
 //! which fields were written.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::workflow::StepPath;
@@ -20,43 +20,81 @@ pub fn default_key(run: &str, path: &StepPath) -> String {
 
 /// Lower-case hex sha256 of a value's [`canonical`] text.
 pub fn params_digest(value: &Value) -> String {
-    hex::encode(Sha256::digest(canonical(value).as_bytes()))
+    let mut hash = Sha256::new();
+    write(value, &mut |text| hash.update(text));
+    hex::encode(hash.finalize())
+}
+
+/// [`params_digest`] of a map that has one more field, a list whose items are made one at a time: the steps of a
+/// large runbook as one value take many times the room of its text.
+pub(crate) fn digest_with_list(
+    fields: &Map<String, Value>,
+    name: &str,
+    items: impl Iterator<Item = Value>,
+) -> String {
+    let mut hash = Sha256::new();
+    let mut list = Some(items);
+    let mut names: Vec<&str> = fields.keys().map(String::as_str).chain([name]).collect();
+    names.sort_unstable();
+    for (at, key) in names.into_iter().enumerate() {
+        hash.update(if at == 0 { "{" } else { "," });
+        hash.update(Value::from(key).to_string());
+        hash.update(":");
+        match fields.get(key) {
+            Some(field) => write(field, &mut |text| hash.update(text)),
+            None => {
+                hash.update("[");
+                for (at, item) in list.take().into_iter().flatten().enumerate() {
+                    if at > 0 {
+                        hash.update(",");
+                    }
+                    write(&item, &mut |text| hash.update(text));
+                }
+                hash.update("]");
+            }
+        }
+    }
+    hash.update("}");
+    hex::encode(hash.finalize())
 }
 
 /// JSON without white space and with the keys of every map sorted.
 pub fn canonical(value: &Value) -> String {
-    let mut text = String::new();
-    write(value, &mut text);
-    text
+    let mut all = String::new();
+    write(value, &mut |text| all.push_str(text));
+    all
 }
 
-fn write(value: &Value, text: &mut String) {
+fn write(value: &Value, out: &mut dyn FnMut(&str)) {
     match value {
+        Value::Null => out("null"),
+        Value::Bool(true) => out("true"),
+        Value::Bool(false) => out("false"),
         Value::Array(items) => {
-            text.push('[');
+            out("[");
             for (at, item) in items.iter().enumerate() {
                 if at > 0 {
-                    text.push(',');
+                    out(",");
                 }
-                write(item, text);
+                write(item, out);
             }
-            text.push(']');
+            out("]");
         }
         Value::Object(fields) => {
             let mut sorted: Vec<_> = fields.iter().collect();
             sorted.sort_unstable_by_key(|(key, _)| *key);
-            text.push('{');
+            out("{");
             for (at, (key, field)) in sorted.into_iter().enumerate() {
                 if at > 0 {
-                    text.push(',');
+                    out(",");
                 }
-                text.push_str(&Value::from(key.as_str()).to_string());
-                text.push(':');
-                write(field, text);
+                out(&Value::from(key.as_str()).to_string());
+                out(":");
+                write(field, out);
             }
-            text.push('}');
+            out("}");
         }
-        plain => text.push_str(&plain.to_string()),
+        plain => out(&plain.to_string()),
     }
 }
 
@@ -116,6 +154,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_list_made_item_by_item_gives_the_digest_of_the_whole(
+            fields in prop::collection::btree_map("[a-zé\"]{0,4}", any_value(), 0..5),
+            name in "[A-Z]{1,2}",
+            items in prop::collection::vec(any_value(), 0..4),
+        ) {
+            let fields: Map<_, _> = fields.into_iter().collect();
+            let mut whole = fields.clone();
+            whole.insert(name.clone(), Value::from(items.clone()));
+            let streamed = digest_with_list(&fields, &name, items.into_iter());
+            prop_assert_eq!(streamed, params_digest(&Value::from(whole)));
+        }
+
         #[test]
         fn a_digest_is_stable_across_field_order(value in any_value()) {
             prop_assert_eq!(params_digest(&value), params_digest(&shuffled(&value)));

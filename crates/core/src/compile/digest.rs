@@ -5,21 +5,22 @@ use serde_json::{Value, json};
 
 use super::request::Waiver;
 use crate::environment::Environment;
-use crate::key::params_digest;
+use crate::key::digest_with_list;
 use crate::workflow::{Check, Step, Undo, Work, Workflow};
 
 pub(super) fn digest(workflow: &Workflow, environment: Option<&Environment>, waivers: &[Waiver]) -> String {
-    params_digest(&json!({
-        "version": 1,
-        "name": workflow.name,
-        "kind": workflow.kind,
-        "deadline": workflow.deadline,
-        "inputs": workflow.inputs,
-        "outputs": workflow.outputs,
-        "steps": workflow.steps.iter().map(step).collect::<Vec<_>>(),
-        "environment": environment,
-        "waivers": waivers,
-    }))
+    let rest = [
+        ("version", json!(1)),
+        ("name", json!(workflow.name)),
+        ("kind", json!(workflow.kind)),
+        ("deadline", json!(workflow.deadline)),
+        ("inputs", json!(workflow.inputs)),
+        ("outputs", json!(workflow.outputs)),
+        ("environment", json!(environment)),
+        ("waivers", json!(waivers)),
+    ];
+    let rest = rest.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    digest_with_list(&rest, "steps", workflow.steps.iter().map(step))
 }
 
 fn step(step: &Step) -> Value {

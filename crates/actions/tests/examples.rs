@@ -1,13 +1,12 @@
 //! Every action's example is a step: it parses, names its action, and its parameters are the action's.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use runbook_core::action::{
     Action, ActionError, BoxFuture, Checkpoints, Context, Progress, ProgressSink, Registry as _, StopSignal,
 };
-use runbook_core::environment::{Approvers, DataKind, Environment, EnvironmentKind};
+use runbook_core::environment::{DataKind, Environment, EnvironmentKind};
 use runbook_core::secret::{Revealed, SecretError, SecretText, Secrets};
 use runbook_core::workflow::StepPath;
 use serde_json::{Value, json};
@@ -82,20 +81,7 @@ fn context() -> Context {
         key: "k".into(),
         started_at: jiff::Timestamp::now(),
         actor: "ana".into(),
-        environment: Arc::new(Environment {
-            name: "nowhere".into(),
-            kind: EnvironmentKind::Local,
-            data: DataKind::Synthetic,
-            region: None,
-            connections: BTreeMap::new(),
-            backups: None,
-            supabase: None,
-            vercel: None,
-            notify: BTreeMap::new(),
-            secrets: BTreeMap::new(),
-            approvers: Approvers::default(),
-            vars: BTreeMap::new(),
-        }),
+        environment: Arc::new(Environment::new("nowhere", EnvironmentKind::Local, DataKind::Synthetic)),
         base: "/nonexistent".into(),
         artifacts: "/nonexistent".into(),
         secrets: Arc::new(Nothing),

@@ -487,7 +487,7 @@ pub(crate) enum Damage {
 /// `sandbox fault`
 #[derive(Debug, Args)]
 pub(crate) struct Fault {
-    /// supabase, vercel, s3, app or hooks
+    /// supabase, storage, vercel, s3, app, hooks, paypal, paymongo, resend, sendgrid, prometheus, github, pagerduty or cloudflare
     #[arg(value_name = "SERVICE")]
     pub(crate) service: String,
     /// Only requests with this method

@@ -10,6 +10,12 @@ use serde_json::Value;
 use crate::secret::SecretText;
 use crate::types::Connection;
 
+mod providers;
+
+pub use providers::{
+    Cloudflare, Email, EmailProvider, Github, Pagerduty, Paymongo, Paypal, Place, Prometheus, Readiness,
+};
+
 /// One environment. The serialised form is what `env`, `connections` and `vars` in templates are
 /// made of, and what the plan digest covers; it holds secret references, never values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +35,9 @@ pub struct Environment {
     /// The backup bucket.
     #[serde(default)]
     pub backups: Option<Backups>,
+    /// Backup buckets of other environments, by name: where a refresh of staging gets its dump from.
+    #[serde(default)]
+    pub backup_sources: BTreeMap<String, Backups>,
     /// Supabase Management API.
     #[serde(default)]
     pub supabase: Option<Supabase>,
@@ -38,6 +47,33 @@ pub struct Environment {
     /// Named chat webhooks; `notify.NAME`.
     #[serde(default)]
     pub notify: BTreeMap<String, Webhook>,
+    /// PayPal.
+    #[serde(default)]
+    pub paypal: Option<Paypal>,
+    /// PayMongo.
+    #[serde(default)]
+    pub paymongo: Option<Paymongo>,
+    /// The e-mail provider.
+    #[serde(default)]
+    pub email: Option<Email>,
+    /// Metrics.
+    #[serde(default)]
+    pub prometheus: Option<Prometheus>,
+    /// Tickets.
+    #[serde(default)]
+    pub github: Option<Github>,
+    /// Paging.
+    #[serde(default)]
+    pub pagerduty: Option<Pagerduty>,
+    /// DNS.
+    #[serde(default)]
+    pub cloudflare: Option<Cloudflare>,
+    /// Every place that must get the new value of a secret when it is rotated, by the secret's name.
+    #[serde(default)]
+    pub places: BTreeMap<String, Vec<Place>>,
+    /// What `doctor` measures against.
+    #[serde(default)]
+    pub readiness: Readiness,
     /// Where each secret comes from.
     #[serde(default)]
     pub secrets: BTreeMap<String, SecretSource>,
@@ -47,6 +83,36 @@ pub struct Environment {
     /// Free values; `vars.NAME` in templates.
     #[serde(default)]
     pub vars: BTreeMap<String, Value>,
+}
+
+impl Environment {
+    /// An environment with a name and nothing in it.
+    pub fn new(name: impl Into<String>, kind: EnvironmentKind, data: DataKind) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            data,
+            region: None,
+            connections: BTreeMap::new(),
+            backups: None,
+            backup_sources: BTreeMap::new(),
+            supabase: None,
+            vercel: None,
+            notify: BTreeMap::new(),
+            paypal: None,
+            paymongo: None,
+            email: None,
+            prometheus: None,
+            github: None,
+            pagerduty: None,
+            cloudflare: None,
+            places: BTreeMap::new(),
+            readiness: Readiness::default(),
+            secrets: BTreeMap::new(),
+            approvers: Approvers::default(),
+            vars: BTreeMap::new(),
+        }
+    }
 }
 
 /// How careful to be.
@@ -81,6 +147,12 @@ pub struct Backups {
     /// Key prefix, `db/{env}` by default.
     #[serde(default)]
     pub prefix: Option<String>,
+    /// Key prefix of storage manifests and copies of files, `storage/{env}` by default.
+    #[serde(default)]
+    pub storage_prefix: Option<String>,
+    /// What the dumps hold; what the environment's databases hold, by default.
+    #[serde(default)]
+    pub data: Option<DataKind>,
     /// Endpoint URL for stores that are not AWS.
     #[serde(default)]
     pub endpoint: Option<String>,

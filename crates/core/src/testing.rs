@@ -11,7 +11,7 @@ use crate::action::{
 use crate::compile::{Compiled, Loader, Request, Waiver, compile};
 use crate::diagnostic::{SourceId, Span};
 use crate::document::Kind;
-use crate::environment::{Approvers, DataKind, Environment, EnvironmentKind, SecretSource};
+use crate::environment::{DataKind, Environment, EnvironmentKind, SecretSource};
 use crate::secret::SecretText;
 use crate::types::{Backup, Connection, Tls};
 use crate::workflow::{ForEach, Phase, Retry, Step, StepPath, Template, Undo, Work, Workflow};
@@ -194,13 +194,12 @@ pub(crate) fn environment(kind: EnvironmentKind) -> Environment {
         database: "postgres".to_owned(),
         password: SecretText::reference("db_password"),
         tls: Tls::Auto,
+        ca: None,
+        identity: None,
         name: None,
         live,
     };
     Environment {
-        name: "prod".to_owned(),
-        kind,
-        data: DataKind::Production,
         region: Some("eu-central-1".to_owned()),
         connections: [
             ("main", connection("db.example.org", true)),
@@ -209,16 +208,12 @@ pub(crate) fn environment(kind: EnvironmentKind) -> Environment {
         .into_iter()
         .map(|(name, connection)| (name.to_owned(), connection))
         .collect(),
-        backups: None,
-        supabase: None,
-        vercel: None,
-        notify: BTreeMap::new(),
         secrets: ["db_password", "token"]
             .into_iter()
             .map(|name| (name.to_owned(), SecretSource::Env(name.to_uppercase())))
             .collect(),
-        approvers: Approvers::default(),
         vars: BTreeMap::from([("site".to_owned(), json!("example.org")), ("retries".to_owned(), json!(3))]),
+        ..Environment::new("prod", kind, DataKind::Production)
     }
 }
 

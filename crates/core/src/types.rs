@@ -26,6 +26,13 @@ pub struct Connection {
     /// `require` (the default away from loopback), or `disable`.
     #[serde(default)]
     pub tls: Tls,
+    /// PEM file of the authority that signed the server's certificate; the usual ones when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// Recorded identity, `SYSTEM_IDENTIFIER/DATABASE` as `runbook doctor` prints it: G02 compares with it
+    /// what cannot be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     /// The environment's name for it, when it is one of `connections`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -81,4 +88,10 @@ pub struct Backup {
     /// The moment whose data it holds, as well as it is known: the restore point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_at: Option<Timestamp>,
+    /// The environment's name for the bucket it is in, when it is one of `backup_sources`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// What it holds: `production`, `masked` or `synthetic`; of the environment it was taken from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<crate::environment::DataKind>,
 }

@@ -136,7 +136,7 @@ fn show(world: &World) -> Value {
             "env": env, "deployments": deployments, "production": vercel.production, "flags": flags,
             "crons_enabled": vercel.crons_disabled_at.is_none(), "paused": vercel.paused,
         },
-        "effects": world.effects, "hooks": world.hooks, "backups": world.backups, "timing": world.timing,
+        "providers": world.providers.shown(), "effects": world.effects, "hooks": world.hooks, "backups": world.backups, "timing": world.timing,
         "seeded": world.seeded.is_some(), "damaged": world.damaged.is_some(),
     })
 }

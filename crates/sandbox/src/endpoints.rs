@@ -96,6 +96,8 @@ pub struct Endpoints {
     pub app_url: String,
     /// Base URL of the webhook sink; a name follows.
     pub hooks_url: String,
+    /// Base URL of the stand-ins of the providers; a name follows: `/paypal`.
+    pub providers_url: String,
     /// Base URL of the control API.
     pub control_url: String,
 }

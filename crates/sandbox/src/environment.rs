@@ -6,6 +6,7 @@ use crate::backup::PREFIX;
 use crate::disk;
 use crate::endpoints::{Endpoints, Layout};
 use crate::error::SandboxError;
+use crate::providers;
 use crate::sigv4;
 use crate::supabase::{ORGANIZATION, REGION};
 use crate::vercel::{PROJECT, TEAM};
@@ -27,7 +28,7 @@ pub(crate) fn write(layout: &Layout, endpoints: &Endpoints, global_config: &str)
 
 fn text(layout: &Layout, endpoints: &Endpoints, global_config: &str) -> String {
     let Endpoints { postgres_port, live_project, live_user, s3_url, bucket, .. } = endpoints;
-    let Endpoints { supabase_url, vercel_url, app_url, hooks_url, .. } = endpoints;
+    let Endpoints { supabase_url, vercel_url, app_url, hooks_url, providers_url, .. } = endpoints;
     let polaris = layout.polaris().join("supabase");
     let migrations = quoted(&polaris.join("migrations").to_string_lossy());
     let tests = quoted(&polaris.join("tests/rls").to_string_lossy());
@@ -66,6 +67,31 @@ vercel:
   team: {TEAM}
   token: "{{{{ secrets.vercel_token }}}}"
   global_config: {global_config}
+paypal:
+  api_url: {providers_url}/paypal
+  client_id: "{{{{ secrets.paypal_client_id }}}}"
+  client_secret: "{{{{ secrets.paypal_client_secret }}}}"
+paymongo:
+  api_url: {providers_url}/paymongo/v1
+  secret_key: "{{{{ secrets.paymongo_secret_key }}}}"
+email:
+  provider: resend
+  api_url: {providers_url}/resend
+  token: "{{{{ secrets.resend_token }}}}"
+prometheus:
+  url: {providers_url}/prometheus
+  token: "{{{{ secrets.prometheus_token }}}}"
+github:
+  api_url: {providers_url}/github
+  repository: polaris/polaris
+  token: "{{{{ secrets.github_token }}}}"
+pagerduty:
+  api_url: {providers_url}/pagerduty
+  routing_key: "{{{{ secrets.pagerduty_routing_key }}}}"
+cloudflare:
+  api_url: {providers_url}/cloudflare/client/v4
+  zone: zone_polaris
+  token: "{{{{ secrets.cloudflare_token }}}}"
 notify:
   chat:
     url: "{{{{ secrets.chat_webhook }}}}"
@@ -78,7 +104,7 @@ secrets:
 "#,
         s3_region = sigv4::REGION,
     );
-    for name in SECRETS {
+    for name in SECRETS.into_iter().chain(providers::SECRETS.map(|(name, _)| name)) {
         let file = quoted(&layout.secret(name).to_string_lossy());
         // Writing to a string cannot fail.
         let _infallible = writeln!(text, "  {name}: {{ file: {file} }}");

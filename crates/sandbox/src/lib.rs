@@ -27,6 +27,7 @@ mod environment;
 mod error;
 mod polaris;
 mod postgres;
+mod providers;
 mod s3;
 mod seed;
 mod serve;

@@ -24,7 +24,7 @@ use crate::supabase::{self, Phase, Project};
 use crate::vercel::{self, Vercel};
 use crate::web::{self, Service};
 use crate::world::World;
-use crate::{control, environment, polaris, seed};
+use crate::{control, environment, polaris, providers, seed};
 
 /// Open requests get so long when the daemon stops.
 const GRACE: Duration = Duration::from_secs(2);
@@ -37,6 +37,8 @@ struct Ports {
     supabase: u16,
     vercel: u16,
     app: u16,
+    #[serde(default)]
+    providers: u16,
     control: u16,
 }
 
@@ -45,6 +47,7 @@ struct Listeners {
     supabase: TcpListener,
     vercel: TcpListener,
     app: TcpListener,
+    providers: TcpListener,
     control: TcpListener,
 }
 
@@ -151,6 +154,7 @@ async fn listen(layout: &Layout) -> Result<(Ports, Listeners), SandboxError> {
         supabase: web::bind(known.supabase).await?,
         vercel: web::bind(known.vercel).await?,
         app: web::bind(known.app).await?,
+        providers: web::bind(known.providers).await?,
         control: web::bind(known.control).await?,
     };
     let port = |listener: &TcpListener| {
@@ -162,6 +166,7 @@ async fn listen(layout: &Layout) -> Result<(Ports, Listeners), SandboxError> {
         supabase: port(&listeners.supabase)?,
         vercel: port(&listeners.vercel)?,
         app: port(&listeners.app)?,
+        providers: port(&listeners.providers)?,
         control: port(&listeners.control)?,
     };
     let text =
@@ -196,6 +201,7 @@ async fn assemble(
         supabase: token("supabase_token", "sbp_")?,
         vercel: secret("vercel_token")?,
         control: secret("control_token")?,
+        providers: providers::tokens(layout)?,
     };
     let url = |port: u16| format!("http://127.0.0.1:{port}");
     let hooks_url = format!("{}/hooks", url(ports.app));
@@ -217,6 +223,7 @@ async fn assemble(
         vercel_url: url(ports.vercel),
         app_url: url(ports.app),
         hooks_url,
+        providers_url: url(ports.providers),
         control_url: url(ports.control),
     };
     seed::unpack(layout)?;
@@ -273,6 +280,8 @@ fn start(ctx: &Ctx, listeners: Listeners, stopping: &watch::Receiver<bool>) -> J
         (listeners.supabase, faulty(supabase::router(ctx), Service::Supabase)),
         (listeners.vercel, faulty(vercel::router(ctx), Service::Vercel)),
         (listeners.app, faulty(polaris::router(ctx), Service::App)),
+        // The path says which of them.
+        (listeners.providers, faulty(providers::router(ctx), Service::Paypal)),
         (listeners.control, control::router(ctx)),
     ] {
         tasks.spawn(web::serve(listener, router, stopping.clone()));

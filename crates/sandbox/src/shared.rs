@@ -1,5 +1,6 @@
 //! What every stand-in of the daemon can reach.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,15 @@ pub(crate) struct Tokens {
     pub(crate) supabase: String,
     pub(crate) vercel: String,
     pub(crate) control: String,
+    /// By the name of the secret's file.
+    pub(crate) providers: BTreeMap<&'static str, String>,
+}
+
+impl Tokens {
+    /// The secret of a provider's stand-in, by the name of its file.
+    pub(crate) fn provider(&self, name: &str) -> &str {
+        self.providers.get(name).map_or("", String::as_str)
+    }
 }
 
 /// How long the slow things take, in milliseconds.

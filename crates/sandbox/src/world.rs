@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::disk;
 use crate::error::SandboxError;
+use crate::providers::Providers;
 use crate::shared::Timing;
 use crate::supabase::Project;
 use crate::vercel::Vercel;
@@ -24,6 +25,7 @@ pub(crate) struct World {
     pub(crate) live: String,
     pub(crate) projects: BTreeMap<String, Project>,
     pub(crate) vercel: Vercel,
+    pub(crate) providers: Providers,
     /// Posts to the webhook sink, oldest first.
     pub(crate) hooks: Vec<HookPost>,
     /// How often each changing request succeeded: `vercel POST /v13/deployments`.

@@ -8,6 +8,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use regex::Regex;
 use runbook_core::action::{ActionError, Context, Effect, Preview};
+use runbook_core::environment::DataKind;
 use runbook_core::types::Backup;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -88,6 +89,7 @@ async fn select(ctx: &Context, params: &SelectParams) -> Result<(Backup, String)
     };
     let store = Store::of(ctx).await?;
     let settings = ctx.environment.backups.as_ref();
+    let data = settings.and_then(|b| b.data).unwrap_or(ctx.environment.data);
     let prefix =
         settings.and_then(|b| b.prefix.clone()).unwrap_or_else(|| format!("db/{}", ctx.environment.name));
     let prefix = format!("{}/", prefix.trim_end_matches('/'));
@@ -104,7 +106,7 @@ async fn select(ctx: &Context, params: &SelectParams) -> Result<(Backup, String)
         None => suited.first().ok_or_else(|| nothing(&place, &listing, &seen, 0, before))?,
     };
     let passed_over = suited.iter().take_while(|c| c.object.key != chosen.object.key).count();
-    let backup = describe(&store, chosen).await?;
+    let backup = describe(&store, chosen, data).await?;
     Ok((backup, note(chosen, passed_over)))
 }
 
@@ -123,7 +125,7 @@ fn note(chosen: &Candidate<'_>, passed_over: usize) -> String {
 }
 
 /// Reads the recorded checksum and asks the store for its own.
-async fn describe(store: &Store, chosen: &Candidate<'_>) -> Result<Backup, ActionError> {
+async fn describe(store: &Store, chosen: &Candidate<'_>, data: DataKind) -> Result<Backup, ActionError> {
     let key = &chosen.object.key;
     let url = format!("s3://{}/{key}", store.name());
     let sha256 = match &chosen.sum_key {
@@ -160,6 +162,8 @@ async fn describe(store: &Store, chosen: &Candidate<'_>) -> Result<Backup, Actio
         etag: info.etag,
         store_sha256: info.store_sha256,
         taken_at: Some(chosen.taken_at),
+        source: None,
+        data: Some(data),
     })
 }
 

@@ -133,12 +133,7 @@ impl World {
 fn environment(url: &str) -> Environment {
     let token = SecretText::reference("token");
     Environment {
-        name: "test".into(),
-        kind: EnvironmentKind::Local,
-        data: DataKind::Synthetic,
         region: Some("ap-southeast-1".into()),
-        connections: BTreeMap::new(),
-        backups: None,
         supabase: Some(Supabase {
             api_url: Some(url.into()),
             organization: "polaris".into(),
@@ -159,9 +154,7 @@ fn environment(url: &str) -> Environment {
                 url: SecretText::from_marked(format!("{url}/hooks/canary")),
             },
         )]),
-        secrets: BTreeMap::new(),
-        approvers: runbook_core::environment::Approvers::default(),
-        vars: BTreeMap::new(),
+        ..Environment::new("test", EnvironmentKind::Local, DataKind::Synthetic)
     }
 }
 

@@ -78,7 +78,7 @@ async fn connect_as(ctx: &Context, to: &Connection, name: &str) -> Result<Sessio
     let late = |_| ActionError::unchanged(format!("{}: no answer within {CONNECT_TIMEOUT:?}", attempted()));
     let (client, driver) = if encrypted {
         config.ssl_mode(tokio_postgres::config::SslMode::Require);
-        let connecting = config.connect(tls()?);
+        let connecting = config.connect(tls(ctx, to)?);
         let (client, connection) = tokio::time::timeout(CONNECT_TIMEOUT, connecting)
             .await
             .map_err(late)?
@@ -106,17 +106,19 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.starts_with('/') || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Checks certificates against `PGSSLROOTCERT` (as libpq), else `SSL_CERT_FILE`, else the system's.
+/// Checks certificates against the connection's `ca`, else `PGSSLROOTCERT` (as libpq), else `SSL_CERT_FILE`, else the system's.
 /// Supabase's database certificates are signed by its own authority, which the dashboard offers.
-fn tls() -> Result<MakeRustlsConnect, ActionError> {
-    let named = ["PGSSLROOTCERT", "SSL_CERT_FILE"].iter().find_map(|name| std::env::var(name).ok());
+fn tls(ctx: &Context, to: &Connection) -> Result<MakeRustlsConnect, ActionError> {
+    let own = to.ca.as_ref().map(|ca| ctx.base.join(ca).to_string_lossy().into_owned());
+    let named =
+        own.or_else(|| ["PGSSLROOTCERT", "SSL_CERT_FILE"].iter().find_map(|name| std::env::var(name).ok()));
     let file = named.or_else(|| {
         CA_FILES.iter().find(|path| std::path::Path::new(path).exists()).map(|path| (*path).to_string())
     });
     let attempted = "load the certificates to check a database with";
     let file = file.ok_or_else(|| {
         ActionError::refused(format!("{attempted}: this system has none"))
-            .hint("Put the authority's certificate in a file and name it in PGSSLROOTCERT.")
+            .hint("Put the authority's certificate in a file and name it as the connection's `ca`.")
     })?;
     let mut roots = rustls::RootCertStore::empty();
     let read = CertificateDer::pem_file_iter(&file)

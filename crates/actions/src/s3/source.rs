@@ -396,6 +396,8 @@ mod tests {
         let settings = Backups {
             bucket: "backups".into(),
             prefix: None,
+            storage_prefix: None,
+            data: None,
             endpoint: Some(endpoint),
             region: None,
             path_style: true,

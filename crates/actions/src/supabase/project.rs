@@ -271,6 +271,8 @@ async fn finish(
         database: pooler.db_name,
         password,
         tls: Tls::Auto,
+        ca: None,
+        identity: None,
         name: None,
         live: false,
     };

@@ -22,20 +22,8 @@ impl World {
     /// A world in which relative paths start at `base`.
     pub(crate) fn new(base: &Path, backups: Option<Backups>) -> Self {
         let stop = Arc::new(Stop::default());
-        let environment = Environment {
-            name: "local".into(),
-            kind: EnvironmentKind::Local,
-            data: DataKind::Synthetic,
-            region: None,
-            connections: BTreeMap::new(),
-            backups,
-            supabase: None,
-            vercel: None,
-            notify: BTreeMap::new(),
-            secrets: BTreeMap::new(),
-            approvers: Default::default(),
-            vars: BTreeMap::new(),
-        };
+        let environment =
+            Environment { backups, ..Environment::new("local", EnvironmentKind::Local, DataKind::Synthetic) };
         let context = Context {
             run: "0000aaaabbbbcccc".into(),
             run_short: "0000aaaa".into(),

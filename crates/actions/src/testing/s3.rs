@@ -51,6 +51,8 @@ impl Bucket {
         Backups {
             bucket: "backups".into(),
             prefix: None,
+            storage_prefix: None,
+            data: None,
             endpoint: Some(self.endpoint.clone()),
             region: Some("us-east-1".into()),
             path_style: true,

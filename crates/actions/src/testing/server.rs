@@ -163,6 +163,8 @@ impl Cluster {
             database: name.into(),
             password: SecretText::from_marked(""),
             tls: Tls::Auto,
+            ca: None,
+            identity: None,
             name: None,
             live: false,
         };

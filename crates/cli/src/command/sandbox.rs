@@ -137,7 +137,7 @@ async fn status(ui: &Ui, state_dir: &Path, all: bool) -> Result<(), Failure> {
 fn fault(given: &Fault) -> Result<sandbox::Fault, Failure> {
     let service = serde_json::from_value(Value::String(given.service.clone())).map_err(|_| {
         Failure::usage(format!("there is no service `{}` in the sandbox", given.service))
-            .hint("supabase, vercel, s3, app or hooks")
+            .hint("supabase, storage, vercel, s3, app, hooks, paypal, paymongo, resend, sendgrid, prometheus, github, pagerduty or cloudflare")
     })?;
     if given.status.is_none() && given.delay.is_none() && given.cut.is_none() {
         return Err(Failure::usage("the fault does nothing").hint("give --status, --delay or --cut"));

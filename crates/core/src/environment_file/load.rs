@@ -1,5 +1,6 @@
 //! From the text of an environment file, and of the one it extends, to the environment.
 
+use super::providers;
 use super::sections;
 use super::shapes;
 use super::{merge, text};
@@ -120,11 +121,6 @@ fn environment(tree: &Tree, own: SourceId, mistakes: &mut Mistakes) -> Option<En
         ("staging", EnvironmentKind::Staging),
         ("production", EnvironmentKind::Production),
     ];
-    const DATA: [(&str, DataKind); 3] = [
-        ("synthetic", DataKind::Synthetic),
-        ("masked", DataKind::Masked),
-        ("production", DataKind::Production),
-    ];
     let fields = Fields::open(tree, &shapes::ENVIRONMENT, mistakes)?;
     let kind = fields
         .required("kind", "add `kind: local`, `kind: staging` or `kind: production`", mistakes)
@@ -135,22 +131,25 @@ fn environment(tree: &Tree, own: SourceId, mistakes: &mut Mistakes) -> Option<En
             "add what its databases hold: `data: synthetic`, `masked` or `production`",
             mistakes,
         )
-        .and_then(|tree| scalar::keyword(tree, "data", &DATA, mistakes));
-    Some(Environment {
-        name: environment_name(&fields, own, mistakes),
-        // When in doubt the careful kind.
-        kind: kind.map_or(EnvironmentKind::Production, |word| word.value),
-        data: data.map_or(DataKind::Production, |word| word.value),
+        .and_then(|tree| scalar::keyword(tree, "data", &sections::DATA, mistakes));
+    // When in doubt the careful kind.
+    let kind = kind.map_or(EnvironmentKind::Production, |word| word.value);
+    let data = data.map_or(DataKind::Production, |word| word.value);
+    let mut environment = Environment {
         region: sections::text(&fields, "region", mistakes),
         connections: sections::connections(&fields, mistakes),
         backups: sections::backups(&fields, mistakes),
+        backup_sources: sections::backup_sources(&fields, mistakes),
         supabase: sections::supabase(&fields, mistakes),
         vercel: sections::vercel(&fields, mistakes),
         notify: sections::notify(&fields, mistakes),
         secrets: sections::secrets(&fields, mistakes),
         approvers: sections::approvers(&fields, mistakes),
         vars: sections::vars(&fields, mistakes),
-    })
+        ..Environment::new(environment_name(&fields, own, mistakes), kind, data)
+    };
+    providers::fill(&mut environment, &fields, mistakes);
+    Some(environment)
 }
 
 /// The name is the file's own, never that of the file it extends.

@@ -4,6 +4,7 @@
 
 mod load;
 mod merge;
+mod providers;
 mod sections;
 pub(crate) mod shapes;
 mod text;

@@ -9,12 +9,15 @@ use crate::decode::fields::{Fields, Mistakes, shown};
 use crate::decode::scalar::{self, NameKind};
 use crate::diagnostic::{Diagnostic, Spanned};
 use crate::document::{Tree, TreeKind};
-use crate::environment::{Approvers, Backups, SecretSource, Supabase, Vercel, Webhook};
+use crate::environment::{Approvers, Backups, DataKind, SecretSource, Supabase, Vercel, Webhook};
 use crate::secret::{SecretText, holds_marker};
 use crate::types::{Connection, Tls};
 
 /// A TCP port that can be connected to.
 const PORTS: std::ops::RangeInclusive<u32> = 1..=65_535;
+/// What databases and dumps can hold.
+pub(super) const DATA: [(&str, DataKind); 3] =
+    [("synthetic", DataKind::Synthetic), ("masked", DataKind::Masked), ("production", DataKind::Production)];
 /// PostgreSQL's own.
 const PORT_DEFAULT: u16 = 5432;
 
@@ -24,13 +27,13 @@ pub(super) fn text(fields: &Fields<'_>, key: &str, mistakes: &mut Mistakes) -> O
 }
 
 /// Text that must be there; empty when it was reported.
-fn required(fields: &Fields<'_>, key: &str, help: &str, mistakes: &mut Mistakes) -> String {
+pub(super) fn required(fields: &Fields<'_>, key: &str, help: &str, mistakes: &mut Mistakes) -> String {
     let tree = fields.required(key, help, mistakes);
     tree.and_then(|tree| scalar::text(tree, key, mistakes)).map(|text| text.value).unwrap_or_default()
 }
 
 /// An optional base URL.
-fn url(fields: &Fields<'_>, key: &str, mistakes: &mut Mistakes) -> Option<String> {
+pub(super) fn url(fields: &Fields<'_>, key: &str, mistakes: &mut Mistakes) -> Option<String> {
     let tree = fields.get(key)?;
     let url = scalar::text(tree, key, mistakes)?;
     let is_good =
@@ -43,7 +46,7 @@ fn url(fields: &Fields<'_>, key: &str, mistakes: &mut Mistakes) -> Option<String
 }
 
 /// A secret: text that names at least one. No message repeats what was written.
-fn secret(fields: &Fields<'_>, key: &str, mistakes: &mut Mistakes) -> Option<SecretText> {
+pub(super) fn secret(fields: &Fields<'_>, key: &str, mistakes: &mut Mistakes) -> Option<SecretText> {
     let tree = fields.get(key)?;
     match &tree.kind {
         TreeKind::String(text) if holds_marker(text) => return Some(SecretText::from_marked(text.clone())),
@@ -54,7 +57,7 @@ fn secret(fields: &Fields<'_>, key: &str, mistakes: &mut Mistakes) -> Option<Sec
     None
 }
 
-fn required_secret(fields: &Fields<'_>, key: &str, mistakes: &mut Mistakes) -> SecretText {
+pub(super) fn required_secret(fields: &Fields<'_>, key: &str, mistakes: &mut Mistakes) -> SecretText {
     let help = format!("add `{key}: \"{{{{ secrets.NAME }}}}\"`");
     let _reported = fields.required(key, &help, mistakes);
     secret(fields, key, mistakes).unwrap_or_else(|| SecretText::from_marked(""))
@@ -70,7 +73,7 @@ fn secret_help(key: &str) -> String {
 }
 
 /// The entries of a map from names to something; names are checked.
-fn named<'a>(
+pub(super) fn named<'a>(
     fields: &Fields<'a>,
     key: &str,
     what: &str,
@@ -119,6 +122,8 @@ fn connection(name: &str, tree: &Tree, mistakes: &mut Mistakes) -> Option<Connec
         database: required(&fields, "database", "add `database: …`", mistakes),
         password: required_secret(&fields, "password", mistakes),
         tls: tls.map_or(Tls::Auto, |word| word.value),
+        ca: text(&fields, "ca", mistakes),
+        identity: text(&fields, "identity", mistakes),
         name: Some(name.to_owned()),
         live: flag(&fields, "live", mistakes),
     })
@@ -130,7 +135,19 @@ fn flag(fields: &Fields<'_>, key: &str, mistakes: &mut Mistakes) -> bool {
 
 /// `backups`
 pub(super) fn backups(fields: &Fields<'_>, mistakes: &mut Mistakes) -> Option<Backups> {
-    let fields = Fields::open(fields.get("backups")?, &shapes::BACKUPS, mistakes)?;
+    bucket(fields.get("backups")?, mistakes)
+}
+
+/// `backup_sources`
+pub(super) fn backup_sources(fields: &Fields<'_>, mistakes: &mut Mistakes) -> BTreeMap<String, Backups> {
+    named(fields, "backup_sources", "a backup bucket", mistakes)
+        .iter()
+        .filter_map(|(name, tree)| Some((name.value.clone(), bucket(tree, mistakes)?)))
+        .collect()
+}
+
+fn bucket(tree: &Tree, mistakes: &mut Mistakes) -> Option<Backups> {
+    let fields = Fields::open(tree, &shapes::BACKUPS, mistakes)?;
     let pair = ["access_key_id", "secret_access_key"];
     if let [Some(there), None] | [None, Some(there)] = pair.map(|key| fields.key_span(key)) {
         let missing = if fields.get(pair[0]).is_none() { pair[0] } else { pair[1] };
@@ -138,9 +155,12 @@ pub(super) fn backups(fields: &Fields<'_>, mistakes: &mut Mistakes) -> Option<Ba
         let help = "write both, or neither for the default credentials";
         mistakes.push(Diagnostic::error("missing-key", there, message).help(help));
     }
+    let data = fields.get("data").and_then(|tree| scalar::keyword(tree, "data", &DATA, mistakes));
     Some(Backups {
         bucket: required(&fields, "bucket", "add `bucket: …`", mistakes),
         prefix: text(&fields, "prefix", mistakes),
+        storage_prefix: text(&fields, "storage_prefix", mistakes),
+        data: data.map(|word| word.value),
         endpoint: url(&fields, "endpoint", mistakes),
         region: text(&fields, "region", mistakes),
         path_style: flag(&fields, "path_style", mistakes),

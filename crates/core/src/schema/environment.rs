@@ -26,11 +26,53 @@ fn keys() -> Value {
         "region": text("The provider's region code."),
         "connections": named("Databases; `connections.NAME` in templates.", connection()),
         "backups": backups(),
+        "backup_sources": named("Backup buckets of other environments, for `backup.select`.", backups()),
         "supabase": supabase(),
         "vercel": vercel(),
         "notify": named("Chat webhooks; `notify.NAME` in templates.", object("A webhook.", &[], json!({
             "url": secret("Where to post."),
         }))),
+        "paypal": object("PayPal REST API.", &[], json!({
+            "api_url": url("`https://api-m.paypal.com` by default."),
+            "client_id": secret("Client id of the REST application."),
+            "client_secret": secret("Its secret."),
+        })),
+        "paymongo": object("PayMongo API.", &[], json!({
+            "api_url": url("`https://api.paymongo.com/v1` by default."),
+            "secret_key": secret("`sk_live_…` or `sk_test_…`."),
+        })),
+        "email": object("Who sends the application's e-mail.", &[], json!({
+            "provider": { "enum": ["resend", "sendgrid", "manual"], "description": "`manual`: a person rotates its keys." },
+            "api_url": url("The provider's own address by default."),
+            "token": secret("A key that may manage keys."),
+        })),
+        "prometheus": object("Prometheus HTTP API.", &[], json!({
+            "url": url("Base URL, before `/api/v1`."),
+            "token": secret("Bearer token."),
+        })),
+        "github": object("Where tickets are created.", &[], json!({
+            "api_url": url("`https://api.github.com` by default."),
+            "repository": text("`owner/name`."),
+            "token": secret("Token that may read and write issues."),
+        })),
+        "pagerduty": object("PagerDuty Events API v2.", &[], json!({
+            "api_url": url("`https://events.pagerduty.com` by default."),
+            "routing_key": secret("Integration key of the service."),
+        })),
+        "cloudflare": object("Cloudflare DNS.", &[], json!({
+            "api_url": url("`https://api.cloudflare.com/client/v4` by default."),
+            "zone": text("Zone id."),
+            "token": secret("Token with DNS Write on the zone."),
+        })),
+        "places": named("Every place that must get a secret's new value (G09), by the secret's name.", json!({
+            "type": "array",
+            "minItems": 1,
+            "items": place(),
+        })),
+        "readiness": object("What `runbook doctor` measures against.", &[], json!({
+            "rpo": text("The newest verified backup may be this old: `24h`."),
+            "drill_every": text("The last passing drill may be this long ago: `31d`."),
+        })),
         "secrets": named("Where each secret comes from; `{{ secrets.NAME }}` in this file.", source()),
         "approvers": object("Who may approve.", &[], json!({
             "names": texts("Names; anybody when left out."),
@@ -71,6 +113,8 @@ fn connection() -> Value {
             "database": text("Database name."),
             "password": secret("Password of the role."),
             "tls": or_variable(json!({ "enum": ["auto", "require", "disable"], "default": "auto", "description": "Whether it is encrypted; `auto` is `require` away from loopback." })),
+            "ca": text("PEM file of the authority that signed the server's certificate."),
+            "identity": text("`SYSTEM_IDENTIFIER/DATABASE` as `runbook doctor` prints it, for G02."),
             "live": or_variable(flag("Whether users depend on it. The golden rules protect what is live.")),
         }),
     )
@@ -83,6 +127,8 @@ fn backups() -> Value {
         json!({
             "bucket": text("Bucket name."),
             "prefix": text("Key prefix, `db/{env}` by default."),
+            "storage_prefix": text("Key prefix of storage manifests and copies, `storage/{env}` by default."),
+            "data": { "enum": ["synthetic", "masked", "production"], "description": "What the dumps hold; as the environment by default." },
             "endpoint": url("Endpoint of a store that is not AWS."),
             "region": text("Region for signing."),
             "path_style": or_variable(flag("Bucket in the path instead of the host name.")),
@@ -118,6 +164,21 @@ fn vercel() -> Value {
             "global_config": text("Edge Config id for flags."),
         }),
     )
+}
+
+fn place() -> Value {
+    let mut schema = object(
+        "A place that holds a copy of a secret: one of three.",
+        &[],
+        json!({
+            "vercel_env": text("An environment variable of the Vercel project."),
+            "supabase_secret": text("A secret of the project's Edge Functions."),
+            "manual": text("Somewhere that only a person can reach; says where."),
+        }),
+    );
+    schema["minProperties"] = json!(1);
+    schema["maxProperties"] = json!(1);
+    schema
 }
 
 fn source() -> Value {

@@ -30,6 +30,36 @@ pub enum Service {
     App,
     /// The webhook sink.
     Hooks,
+    /// Storage of the Supabase projects.
+    Storage,
+    /// Stand-in for the PayPal REST API.
+    Paypal,
+    /// Stand-in for the PayMongo API.
+    Paymongo,
+    /// Stand-in for the Resend API.
+    Resend,
+    /// Stand-in for the SendGrid API.
+    Sendgrid,
+    /// Stand-in for the Prometheus HTTP API.
+    Prometheus,
+    /// Stand-in for the GitHub REST API.
+    Github,
+    /// Stand-in for the PagerDuty Events API v2.
+    Pagerduty,
+    /// Stand-in for the Cloudflare API.
+    Cloudflare,
+}
+
+impl Service {
+    /// Several stand-ins share a port; the path tells which one is meant.
+    fn at(self, path: &str) -> Self {
+        match self {
+            Self::App if path.starts_with("/hooks") => Self::Hooks,
+            Self::Supabase if path.starts_with("/projects/") && path.contains("/storage/") => Self::Storage,
+            Self::Paypal => crate::providers::service(path),
+            own => own,
+        }
+    }
 }
 
 /// When the connection is cut.
@@ -137,8 +167,7 @@ pub(crate) async fn layer(
     next: Next,
 ) -> Response {
     let path = request.uri().path().to_owned();
-    let service =
-        if service == Service::App && path.starts_with("/hooks") { Service::Hooks } else { service };
+    let service = service.at(&path);
     let method = request.method().clone();
     let Some(fault) = ctx.faults.take(service, &method, &path) else {
         return act(&ctx, service, request, next).await;
@@ -202,7 +231,8 @@ fn refuse(service: Service, status: u16, retry_after: Option<u64>) -> Response {
             );
             ([(header::CONTENT_TYPE, "application/xml")], Body::from(text)).into_response()
         }
-        Service::App | Service::Hooks => axum::Json(json!({ "ok": false, "error": reason })).into_response(),
+        // Each of the others adds its own words where an action reads them.
+        _ => axum::Json(json!({ "ok": false, "error": reason })).into_response(),
     };
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -47,6 +47,8 @@ impl Stage {
                 etag: None,
                 store_sha256: None,
                 taken_at: None,
+                source: None,
+                data: None,
             },
             into: self.target.connection.clone(),
             profile: Profile::Plain,

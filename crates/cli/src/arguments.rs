@@ -482,6 +482,8 @@ pub(crate) enum BackupFormat {
 pub(crate) enum Damage {
     /// A migration that drops what it should not.
     BadMigration,
+    /// Files of Storage vanish or have other bytes, with and without their rows.
+    LostFiles,
 }
 
 /// `sandbox fault`

@@ -36,12 +36,6 @@ select '00000000-0000-0000-0000-000000000000', left(md5('token' || s.id), 12), s
     s.created_at, s.created_at, s.id
 from auth.sessions s order by s.user_id;
 
-insert into storage.buckets (id, name, public) values ('avatars', 'avatars', true), ('recordings', 'recordings', false);
-insert into storage.objects (id, bucket_id, name, owner, owner_id, metadata, version)
-select md5('object' || id)::uuid, 'avatars', id || '/avatar.png', id, id::text,
-    '{"size": 1024, "mimetype": "image/png"}', md5('version' || id)
-from auth.users where right(id::text, 1) in ('0', '5');
-
 update public.profiles p set
     bio = case (substr(p.handle, 6)::int % 5)
         when 0 then null

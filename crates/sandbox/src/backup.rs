@@ -1,5 +1,5 @@
 //! Backs the live project up with the real `pg_dump`, as `postgres` would from outside, and stores the
-//! dump with its `.sha256` in the bucket.
+//! dump with its `.sha256` in the bucket; beside it go the files of Storage and their manifests.
 
 use std::io;
 use std::path::Path;
@@ -16,11 +16,14 @@ use crate::error::SandboxError;
 use crate::postgres::run;
 use crate::s3::{BUCKET, Put};
 use crate::shared::Ctx;
+use crate::supabase::storage;
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 * 1024;
 /// Where dumps go; the date and the name follow.
 pub(crate) const PREFIX: &str = "db/local";
+/// Where copies of files go, and their manifests.
+pub(crate) const STORAGE_PREFIX: &str = "storage/local";
 
 /// `pg_dump`'s output format.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +89,7 @@ pub struct StoredBackup {
 pub(crate) async fn backup(ctx: &Ctx, options: BackupOptions) -> Result<StoredBackup, SandboxError> {
     let taken_at = options.at.unwrap_or_else(Timestamp::now);
     disk::private_dir(&ctx.layout.scratch())?;
+    storage::back_up(ctx, taken_at).await?;
     let file = ctx.layout.scratch().join(format!("dump-{}", disk::random_text(12, b"abcdefghijklmnop")));
     let stored = match dump(ctx, options, &file).await {
         Ok(()) => store(ctx, options, &file, taken_at).await,
@@ -173,7 +177,7 @@ async fn store(
 }
 
 /// Makes the store's `Last-Modified` say when the backup says it was taken.
-fn date(path: &Path, at: Timestamp) -> Result<(), SandboxError> {
+pub(crate) fn date(path: &Path, at: Timestamp) -> Result<(), SandboxError> {
     let file = std::fs::File::options().write(true).open(path).map_err(SandboxError::disk("open", path))?;
     file.set_modified(at.into()).map_err(SandboxError::disk("date", path))
 }

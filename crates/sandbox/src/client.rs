@@ -25,6 +25,8 @@ use crate::web::Fault;
 const POLL: Duration = Duration::from_millis(50);
 /// An answer of the control API is at most so long.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// One stand-in waits so long for another.
+const FETCH_WAIT: Duration = Duration::from_secs(10);
 
 /// The sandbox of a state directory, started when it does not run. `exe` is the `runbook` program; it
 /// is started apart as `exe sandbox serve` with `RUNBOOK_STATE_DIR` set. Waits until the sandbox
@@ -273,4 +275,59 @@ async fn exchange(host: &str, request: &str) -> std::io::Result<String> {
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     }
     Ok(answer)
+}
+
+/// An answer, whole.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) status: u16,
+    pub(crate) content_type: String,
+    pub(crate) body: Vec<u8>,
+}
+
+/// One request of one stand-in to another, on a connection of its own. Both ends are ours: answers have a
+/// content length and are never in chunks.
+pub(crate) async fn fetch(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Fetched> {
+    let invalid = |why: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, why);
+    let rest = url.strip_prefix("http://").ok_or_else(|| invalid("the address is not http"))?;
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let mut head = format!(
+        "{method} /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {}\r\n",
+        body.len()
+    );
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if head.contains(['\0', '\t']) || path.contains([' ', '\r', '\n']) {
+        return Err(invalid("the request holds characters that it must not"));
+    }
+    head.push_str("\r\n");
+    let work = async {
+        let mut stream = TcpStream::connect(host).await?;
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(body).await?;
+        let mut answer = Vec::new();
+        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
+    let answer = tokio::time::timeout(FETCH_WAIT, work).await.map_err(late)??;
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    let end = end.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::UnexpectedEof))?;
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let field = |wanted: &str| {
+        let lines = head.lines().filter_map(|line| line.split_once(':'));
+        lines.filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim()).next()
+    };
+    let body = answer[end + 4..].to_vec();
+    if field("content-length").and_then(|n| n.parse().ok()).is_some_and(|length: usize| length != body.len()) {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    let status = head.split(' ').nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
+    Ok(Fetched { status, content_type: field("content-type").unwrap_or_default().to_owned(), body })
 }

@@ -64,6 +64,11 @@ impl Layout {
         self.root.join("polaris")
     }
 
+    /// Files of a project's Storage, by bucket, name and version.
+    pub(crate) fn storage(&self, reference: &str) -> PathBuf {
+        self.root.join("storage").join(reference)
+    }
+
     pub(crate) fn scratch(&self) -> PathBuf {
         self.root.join("scratch")
     }

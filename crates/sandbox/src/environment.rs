@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::backup::PREFIX;
+use crate::backup::{PREFIX, STORAGE_PREFIX};
 use crate::disk;
 use crate::endpoints::{Endpoints, Layout};
 use crate::error::SandboxError;
@@ -50,6 +50,7 @@ connections:
 backups:
   bucket: {bucket}
   prefix: {PREFIX}
+  storage_prefix: {STORAGE_PREFIX}
   endpoint: {s3_url}
   region: {s3_region}
   path_style: true
@@ -100,6 +101,7 @@ vars:
   hooks_url: {hooks_url}
   migrations_dir: {migrations}
   rls_tests_dir: {tests}
+  playback_recording: take-001.ogg
 secrets:
 "#,
         s3_region = sigv4::REGION,

@@ -9,6 +9,7 @@ use crate::endpoints::Layout;
 use crate::error::SandboxError;
 use crate::postgres::connect;
 use crate::shared::Ctx;
+use crate::supabase::storage;
 
 macro_rules! sample {
     ($path:literal) => {
@@ -61,6 +62,8 @@ impl SeedSize {
 pub enum Damage {
     /// Migration 5, and then one that drops a column, rows and a policy, and breaks a function.
     BadMigration,
+    /// Files of some objects vanish while their rows stay, some objects vanish altogether, one has other bytes.
+    LostFiles,
 }
 
 /// Writes migrations and tests of the sample application beside the sandbox, for runbooks to use.
@@ -102,6 +105,7 @@ pub(crate) async fn seed(ctx: &Ctx, size: SeedSize) -> Result<(), SandboxError> 
         rows = rows.replace(place, &count.to_string());
     }
     transaction.batch_execute(&rows).await.map_err(failed)?;
+    storage::plant(ctx, &transaction, &reference).await?;
     transaction.commit().await.map_err(failed)?;
     client.batch_execute("analyze").await.map_err(failed)?;
     ctx.change(|world| world.seeded = Some(Timestamp::now()))
@@ -109,7 +113,14 @@ pub(crate) async fn seed(ctx: &Ctx, size: SeedSize) -> Result<(), SandboxError> 
 
 /// Breaks the live project.
 pub(crate) async fn break_with(ctx: &Ctx, damage: Damage) -> Result<(), SandboxError> {
-    let Damage::BadMigration = damage;
+    match damage {
+        Damage::BadMigration => apply_bad_migration(ctx).await?,
+        Damage::LostFiles => storage::lose(ctx).await?,
+    }
+    ctx.change(|world| world.damaged = Some(Timestamp::now()))
+}
+
+async fn apply_bad_migration(ctx: &Ctx) -> Result<(), SandboxError> {
     let (reference, mut client) = live(ctx).await?;
     let failed = |source| SandboxError::database("break", &reference)(source);
     let transaction = client.transaction().await.map_err(failed)?;
@@ -118,11 +129,10 @@ pub(crate) async fn break_with(ctx: &Ctx, damage: Damage) -> Result<(), SandboxE
             migrate(&transaction, migration, &reference).await?;
         }
     }
-    transaction.commit().await.map_err(failed)?;
-    ctx.change(|world| world.damaged = Some(Timestamp::now()))
+    transaction.commit().await.map_err(failed)
 }
 
-async fn live(ctx: &Ctx) -> Result<(String, Client), SandboxError> {
+pub(crate) async fn live(ctx: &Ctx) -> Result<(String, Client), SandboxError> {
     let found =
         ctx.look(|world| world.projects.get(&world.live).map(|p| (p.reference.clone(), p.db_pass.clone())));
     let Some((reference, password)) = found else {

@@ -24,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) store: Store,
     pub(crate) faults: Faults,
+    pub(crate) storage: crate::supabase::Pool,
     pub(crate) stop: watch::Sender<bool>,
     world: Mutex<World>,
 }
@@ -86,6 +87,7 @@ impl Shared {
             store: parts.store,
             stop: parts.stop,
             faults: Faults::default(),
+            storage: crate::supabase::Pool::default(),
             world: Mutex::new(parts.world),
         })
     }

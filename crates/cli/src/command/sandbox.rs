@@ -73,6 +73,10 @@ async fn carry_out(ui: &Ui, state_dir: &Path, command: &SandboxCommand) -> Resul
             sandbox::break_with(&running(state_dir).await?, sandbox::Damage::BadMigration).await?;
             told(ui, json!({}), "a bad migration was applied to the live database");
         }
+        SandboxCommand::Break { damage: Damage::LostFiles } => {
+            sandbox::break_with(&running(state_dir).await?, sandbox::Damage::LostFiles).await?;
+            told(ui, json!({}), "files of the live project's Storage were lost");
+        }
         SandboxCommand::Fault(given) => {
             let fault = fault(given)?;
             sandbox::fault(&running(state_dir).await?, &fault).await?;

@@ -4,6 +4,8 @@
 //! built, and the flags of the global config: what a runbook changes elsewhere reaches it no sooner
 //! than it would reach the real one.
 
+mod media;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -36,6 +38,7 @@ pub(crate) fn router(ctx: &Ctx) -> Router {
         .route("/api/drills", get(drills))
         .route("/hooks", get(all_posts))
         .route("/hooks/{name}", post(receive).get(posts))
+        .merge(media::routes())
         .with_state(ctx.clone())
 }
 

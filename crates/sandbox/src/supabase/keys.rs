@@ -88,7 +88,7 @@ pub(super) fn legacy_keys(reference: &str, jwt_secret: &str, now: Timestamp) -> 
     ]
 }
 
-fn sign_hs256(claims: &Value, secret: &str) -> String {
+pub(super) fn sign_hs256(claims: &Value, secret: &str) -> String {
     let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
     let text = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes());

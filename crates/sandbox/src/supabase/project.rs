@@ -282,6 +282,7 @@ pub(super) async fn delete(State(ctx): State<Ctx>, Path(reference): Path<String>
         return Err(bad("Project not ready for deletion."));
     }
     ctx.cluster.drop_project(&reference).await?;
+    super::storage::forget(&ctx, &reference)?;
     ctx.change(|world| drop(world.projects.remove(&reference)))?;
     let id = reference.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     Ok(Json(json!({ "id": id, "ref": reference, "name": name })).into_response())

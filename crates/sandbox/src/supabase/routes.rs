@@ -10,7 +10,7 @@ use axum::routing::{delete, get, patch, post};
 use serde_json::json;
 
 use super::reply::Refusal;
-use super::{ORGANIZATION, auth, database, project};
+use super::{ORGANIZATION, auth, database, project, storage};
 use crate::shared::Ctx;
 
 /// Everything behind `supabase.api_url` and `supabase.project_url`.
@@ -48,6 +48,7 @@ pub(crate) fn router(ctx: &Ctx) -> Router {
         .layer(middleware::map_response(limits));
     Router::new()
         .route("/projects/{ref}/auth/v1/.well-known/jwks.json", get(auth::jwks))
+        .nest("/projects/{ref}/storage/v1", storage::router(ctx))
         .merge(api)
         .with_state(ctx.clone())
 }

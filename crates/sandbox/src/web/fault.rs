@@ -211,6 +211,7 @@ fn refuse(service: Service, status: u16, retry_after: Option<u64>) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let reason = status.canonical_reason().unwrap_or("error");
     let mut response = match service {
+        Service::Storage => return refuse_storage(status, retry_after),
         Service::Supabase => axum::Json(json!({ "message": reason })).into_response(),
         // The API says 201 even when a variable was not taken; the reason is inside.
         Service::Vercel if status == StatusCode::CREATED => {
@@ -243,6 +244,25 @@ fn refuse(service: Service, status: u16, retry_after: Option<u64>) -> Response {
         headers.insert("x-ratelimit-limit", HeaderValue::from(120));
         headers.insert("x-ratelimit-remaining", HeaderValue::from(0));
         headers.insert("x-ratelimit-reset", HeaderValue::from(retry_after.unwrap_or(60)));
+    }
+    response
+}
+
+/// Storage says most of its client errors with status 400, and the real one in the body.
+fn refuse_storage(status: StatusCode, retry_after: Option<u64>) -> Response {
+    let code = match status.as_u16() {
+        429 | 503 => "SlowDown",
+        404 => "NoSuchKey",
+        403 => "AccessDenied",
+        _ => "InternalError",
+    };
+    let reason = status.canonical_reason().unwrap_or("error");
+    let shown = json!({ "statusCode": status.as_str(), "code": code, "error": reason, "message": reason });
+    let real = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+    let mut response = axum::Json(shown).into_response();
+    *response.status_mut() = if real { status } else { StatusCode::BAD_REQUEST };
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }

@@ -12,6 +12,7 @@
 //! | `notify`   | chat webhooks |
 //! | `people`   | nobody: takes the answers that the executor asked for |
 //! | `secret`   | the run's vault |
+//! | `storage` | Supabase Storage, and the copies of its files in the backup bucket |
 //! | `supabase` | the Supabase Management API |
 //! | `vercel`   | the Vercel REST API |
 //!
@@ -29,6 +30,7 @@ pub mod postgres;
 mod registry;
 pub mod s3;
 pub mod secret;
+pub mod storage;
 pub mod supabase;
 #[cfg(test)]
 mod testing;

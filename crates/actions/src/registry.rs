@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use runbook_core::action::{Action, Description, Registry};
 
 use crate::typed::action;
-use crate::{backup, flow, http, notify, people, postgres, secret, supabase, vercel};
+use crate::{backup, flow, http, notify, people, postgres, secret, storage, supabase, vercel};
 
 struct Actions(BTreeMap<&'static str, Box<dyn Action>>);
 
@@ -36,6 +36,10 @@ pub fn registry() -> impl Registry {
         action(people::Manual),
         action(notify::Notify),
         action(secret::Generate),
+        action(storage::Diff),
+        action(storage::Restore),
+        action(storage::Snapshot),
+        action(storage::Verify),
         action(supabase::ApiKeys),
         action(supabase::CreateProject),
         action(supabase::RevokeJwt),

@@ -18,7 +18,7 @@ const MOMENT_MIN: i64 = 1_000_000_000;
 
 /// What the world looks like after a status that is no success. `repeatable`: sending the call twice
 /// is the same as once.
-pub(super) fn aftermath(status: u16, retry_after: Option<Duration>, repeatable: bool) -> Aftermath {
+pub(crate) fn aftermath(status: u16, retry_after: Option<Duration>, repeatable: bool) -> Aftermath {
     match status {
         // The request was turned away before it was looked at.
         408 | 425 | 429 => Aftermath::Unchanged { retry_after },
@@ -31,7 +31,7 @@ pub(super) fn aftermath(status: u16, retry_after: Option<Duration>, repeatable: 
 
 /// The remote's wish, from `Retry-After` (seconds or a date), `X-RateLimit-Reset` (seconds or a
 /// moment), or the body of a Vercel 429 (`error.limit.reset`).
-pub(super) fn retry_after(headers: &HeaderMap, body: &Value, now: Timestamp) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, body: &Value, now: Timestamp) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
     let wait = text(RETRY_AFTER.as_str())
         .and_then(|t| t.parse().ok().map(|n| seconds(n, now)).or_else(|| date(t, now)))
@@ -51,7 +51,7 @@ fn date(text: &str, now: Timestamp) -> Option<Duration> {
 }
 
 /// The remote's own words, made safe to show: known secrets replaced, control characters escaped, cut.
-pub(super) fn message(body: &[u8], hidden: &[Revealed]) -> String {
+pub(crate) fn message(body: &[u8], hidden: &[Revealed]) -> String {
     let said = match serde_json::from_slice::<Value>(body) {
         Ok(value) => words(&value).unwrap_or_else(|| value.to_string()),
         Err(_) => String::from_utf8_lossy(body).into_owned(),
@@ -69,7 +69,7 @@ fn words(value: &Value) -> Option<String> {
 }
 
 /// Control characters escaped, cut to so many characters.
-pub(super) fn escape(text: &str, chars_max: usize) -> String {
+pub(crate) fn escape(text: &str, chars_max: usize) -> String {
     let mut out = String::new();
     for (count, c) in text.chars().enumerate() {
         if count == chars_max {

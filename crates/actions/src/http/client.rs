@@ -16,26 +16,26 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 const REDIRECTS_MAX: usize = 5;
 
 /// One request, ready to be sent any number of times.
-pub(super) struct Request<'a> {
-    pub(super) method: Method,
-    pub(super) url: Url,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Option<&'a [u8]>,
-    pub(super) deadline: Duration,
+pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Option<&'a [u8]>,
+    pub(crate) deadline: Duration,
     /// The answer is cut off with an error after this many bytes.
-    pub(super) bytes_max: usize,
+    pub(crate) bytes_max: usize,
 }
 
 /// What came back, whatever the status.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 /// Why no whole answer came.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SendError {
+pub(crate) enum SendError {
     /// TLS or the client could not be set up.
     #[error("set up the HTTP client: {0}")]
     Setup(String),
@@ -108,7 +108,7 @@ fn host(url: &Url) -> String {
 
 /// Sends it once. A GET or HEAD follows redirects that stay on its origin; any other redirect is
 /// handed back as the answer, so that credentials never travel to another host.
-pub(super) async fn send(request: &Request<'_>) -> Result<Answer, SendError> {
+pub(crate) async fn send(request: &Request<'_>) -> Result<Answer, SendError> {
     let mut url = request.url.clone();
     for _ in 0..REDIRECTS_MAX {
         let answer = send_to(request, &url).await?;

@@ -11,6 +11,8 @@ pub(crate) mod stand_in;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use answer::{aftermath, message, retry_after};
 pub(crate) use call::{Api, Reply};
 pub use check::HttpCheck;
+pub(crate) use client::{Answer, Request, SendError, send};
 pub(crate) use poll::{Look, Wait, pause, until};

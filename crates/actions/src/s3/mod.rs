@@ -1,10 +1,13 @@
 //! Objects in an S3 store and in plain files, read the same way: listed, asked for their checksum, and
-//! streamed as one object that may not change on the way. Nothing here writes.
+//! streamed as one object that may not change on the way. Only `objects` writes.
 
 mod location;
+mod objects;
 mod source;
 mod store;
 
 pub use location::Location;
+pub(crate) use objects::PartedUpload;
+pub(crate) use source::Pinned;
 pub use source::{Failure, ObjectInfo, Tap, inspect, read};
 pub use store::{Listed, Store};

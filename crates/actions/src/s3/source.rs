@@ -254,7 +254,8 @@ fn etag_of(path: &Path) -> Option<String> {
     std::fs::metadata(path).ok().and_then(|found| file_info(&found).etag)
 }
 
-struct Pinned {
+/// An object bound to one ETag, read in parts.
+pub(crate) struct Pinned {
     store: Store,
     key: String,
     etag: String,
@@ -276,7 +277,13 @@ async fn pump(object: Pinned, size: u64, send: mpsc::Sender<Result<Bytes, Failur
 }
 
 impl Pinned {
-    async fn part(&self, from: u64, to: u64) -> Result<Bytes, Failure> {
+    /// Binds the reading of an object to what [`Store::head`] saw of it.
+    pub(crate) fn new(store: &Store, key: &str, etag: &str) -> Self {
+        Self { store: store.clone(), key: key.into(), etag: etag.into() }
+    }
+
+    /// The bytes from the first to before the second position, tried several times.
+    pub(crate) async fn part(&self, from: u64, to: u64) -> Result<Bytes, Failure> {
         let once = || async {
             match tokio::time::timeout(PART_TIMEOUT, self.try_part(from, to)).await {
                 Ok(part) => part,

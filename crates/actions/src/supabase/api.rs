@@ -28,13 +28,13 @@ pub(super) fn api(ctx: &Context) -> Result<Api, ActionError> {
 }
 
 /// Base URL of a project's own APIs.
-pub(super) fn project_url(ctx: &Context, project: &str) -> Result<String, ActionError> {
+pub(crate) fn project_url(ctx: &Context, project: &str) -> Result<String, ActionError> {
     let template = settings(ctx)?.project_url.as_deref().unwrap_or(PROJECT_URL);
     Ok(template.replace("{ref}", project).trim_end_matches('/').to_owned())
 }
 
 /// The project that was named, or the environment's live one.
-pub(super) fn project_ref(ctx: &Context, named: Option<String>) -> Result<String, ActionError> {
+pub(crate) fn project_ref(ctx: &Context, named: Option<String>) -> Result<String, ActionError> {
     let project = match named {
         Some(project) => project,
         None => settings(ctx)?.project.clone().ok_or_else(|| {

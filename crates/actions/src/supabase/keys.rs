@@ -1,7 +1,7 @@
 //! `supabase.api_keys`: the keys that applications use. Reads only; values go into the vault.
 
 use runbook_core::action::{ActionError, Context, Effect, Preview};
-use runbook_core::secret::SecretText;
+use runbook_core::secret::{Revealed, SecretText};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -111,6 +111,18 @@ fn kind(row: &Row) -> &str {
 fn value(rows: &[Row], wanted: impl Fn(&Row) -> bool) -> Option<&str> {
     let key = rows.iter().find(|row| wanted(row))?.api_key.as_deref()?;
     (!key.is_empty() && !key.contains('·')).then_some(key)
+}
+
+/// The key that passes row-level security, for this process alone: it goes into no vault and no record. A secret
+/// key where there is one, because the legacy keys may be switched off.
+pub(crate) async fn service_key(ctx: &Context, project: &str) -> Result<Revealed, ActionError> {
+    let rows = rows(ctx, project, true).await?;
+    let secret = value(&rows, |r| kind(r) == "secret");
+    let key = secret.or_else(|| value(&rows, |r| kind(r) == "legacy" && r.name == "service_role"));
+    key.map(Revealed::new).ok_or_else(|| {
+        ActionError::refused(format!("read a service key of project `{project}`: none is shown in clear"))
+            .hint("The token needs permission to reveal keys, and the project needs a secret key.")
+    })
 }
 
 async fn rows(ctx: &Context, project: &str, reveal: bool) -> Result<Vec<Row>, ActionError> {

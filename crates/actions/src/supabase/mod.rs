@@ -8,8 +8,10 @@ mod project;
 mod revoke;
 mod signing;
 
+pub(crate) use api::{project_ref, project_url};
 pub use jwt::RotateJwt;
 pub use keys::ApiKeys;
+pub(crate) use keys::service_key;
 pub use project::CreateProject;
 pub use revoke::RevokeJwt;
 

@@ -17,6 +17,7 @@ use crate::backup::{BackupOptions, StoredBackup};
 use crate::endpoints::{Endpoints, Layout, Status};
 use crate::error::SandboxError;
 use crate::postgres::{Place, end_orphan};
+use crate::providers::Metric;
 use crate::seed::{Damage, SeedSize};
 use crate::shared::Timing;
 use crate::web::Fault;
@@ -193,6 +194,16 @@ pub async fn clear_faults(endpoints: &Endpoints) -> Result<(), SandboxError> {
 /// When the sandbox does not run.
 pub async fn timing(endpoints: &Endpoints, timing: Timing) -> Result<(), SandboxError> {
     call::<Value>(endpoints, "POST", "timing", &timing).await.map(drop)
+}
+
+/// Sets a series of the Prometheus stand-in, `name` or `name{label="value"}`, or takes it away.
+///
+/// # Errors
+///
+/// When the name cannot be read, or the sandbox does not run.
+pub async fn metric(endpoints: &Endpoints, name: &str, value: Option<f64>) -> Result<(), SandboxError> {
+    let metric = Metric { name: name.to_owned(), value };
+    call::<Value>(endpoints, "POST", "metric", &metric).await.map(drop)
 }
 
 /// Everything the stand-ins know, secrets as digests: for tests.

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::endpoints::{Endpoints, Layout};
 use crate::error::SandboxError;
 use crate::postgres::Cluster;
+use crate::providers::Traffic;
 use crate::s3::Store;
 use crate::web::Faults;
 use crate::world::World;
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) store: Store,
     pub(crate) faults: Faults,
+    /// How the application answered lately.
+    pub(crate) traffic: Traffic,
     pub(crate) stop: watch::Sender<bool>,
     world: Mutex<World>,
 }
@@ -86,6 +89,7 @@ impl Shared {
             store: parts.store,
             stop: parts.stop,
             faults: Faults::default(),
+            traffic: Traffic::default(),
             world: Mutex::new(parts.world),
         })
     }

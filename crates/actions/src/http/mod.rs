@@ -6,11 +6,16 @@ mod call;
 mod check;
 mod client;
 mod poll;
+mod request;
 #[cfg(test)]
 pub(crate) mod stand_in;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use call::{Api, Reply};
-pub use check::HttpCheck;
+pub(crate) use check::{Held, holds};
+pub use check::{Check, HttpCheck};
 pub(crate) use poll::{Look, Wait, pause, until};
+pub use request::HttpRequest;
+pub use request::Verb;
+pub(crate) use request::{Answered, Asking, ask, settle_by};

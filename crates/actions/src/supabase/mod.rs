@@ -4,11 +4,13 @@
 mod api;
 mod jwt;
 mod keys;
+mod label;
 mod project;
 mod revoke;
 mod signing;
 
 pub use jwt::RotateJwt;
+pub use label::Label;
 pub use keys::ApiKeys;
 pub use project::CreateProject;
 pub use revoke::RevokeJwt;

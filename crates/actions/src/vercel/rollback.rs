@@ -58,11 +58,11 @@ impl Typed for Rollback {
             "vercel.rollback",
             "Lets the previous production deployment serve again, with the variables it was built with.",
             Effect::Idempotent,
-            r"id: back
-uses: vercel.rollback
-tags: [expose]
-with:
-  wait: 5m
+            r"- id: back
+  uses: vercel.rollback
+  tags: [expose]
+  with:
+    wait: 5m
 ",
         )
     };

@@ -21,6 +21,24 @@ pub(crate) fn intent(ctx: &Context) -> Option<Timestamp> {
     ctx.checkpoints.get("creating")?.get("at")?.as_str()?.parse().ok()
 }
 
+/// Says, durably, that a request is on its way that cannot be taken back.
+pub(crate) async fn save_sending(ctx: &Context) -> Result<(), ActionError> {
+    ctx.checkpoints.save("sending", serde_json::json!(true)).await
+}
+
+/// Takes that back when the request was certainly not carried out.
+pub(crate) async fn settle_sending(ctx: &Context, error: &ActionError) -> Result<(), ActionError> {
+    if error.aftermath == runbook_core::action::Aftermath::Unknown {
+        return Ok(());
+    }
+    ctx.checkpoints.save("sending", serde_json::json!(false)).await
+}
+
+/// Whether a request may have been on its way when its attempt ended.
+pub(crate) fn was_sending(ctx: &Context) -> bool {
+    ctx.checkpoints.get("sending").is_some_and(|value| value == true)
+}
+
 /// Looks for what an earlier attempt may have created. While that attempt's call may still be at work,
 /// an empty answer is asked again.
 pub(crate) async fn find_again<T, F, Fut>(

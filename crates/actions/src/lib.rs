@@ -14,27 +14,41 @@
 //! | `secret`   | the run's vault |
 //! | `storage` | Supabase Storage, and the copies of its files in the backup bucket |
 //! | `supabase` | the Supabase Management API |
+//! | `dns`      | Cloudflare |
+//! | `job`      | the application's scheduled jobs |
+//! | `metrics`  | Prometheus |
+//! | `page`     | PagerDuty |
+//! | `shell`    | programs of this machine |
+//! | `ticket`   | GitHub issues |
+//! | `wait`     | any URL, and the clock |
 //! | `vercel`   | the Vercel REST API |
 //!
 //! The one rule: an action never decides whether it may run again. It says what the world looks
 //! like (`Aftermath`), and the executor decides.
 
 pub mod backup;
+pub mod dns;
 pub mod flow;
 pub mod http;
 mod intent;
+pub mod job;
+pub mod metrics;
 pub mod notify;
+pub mod page;
 pub mod people;
 pub mod period;
 pub mod postgres;
 mod registry;
 pub mod s3;
 pub mod secret;
+pub mod shell;
 pub mod storage;
 pub mod supabase;
 #[cfg(test)]
 mod testing;
+pub mod ticket;
 pub mod typed;
 pub mod vercel;
+pub mod wait;
 
 pub use registry::registry;

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use runbook_core::action::{Action, Description, Registry};
 
 use crate::typed::action;
-use crate::{backup, flow, http, notify, people, postgres, secret, storage, supabase, vercel};
+use crate::{
+    backup, dns, flow, http, job, metrics, notify, page, people, postgres, secret, shell, storage, supabase,
+    ticket, vercel, wait,
+};
 
 struct Actions(BTreeMap<&'static str, Box<dyn Action>>);
 
@@ -29,25 +32,37 @@ pub fn registry() -> impl Registry {
         action(postgres::Query),
         action(postgres::Restore),
         action(postgres::Test),
+        action(dns::Set),
         action(flow::Fail),
         action(flow::Noop),
         action(http::HttpCheck),
+        action(http::HttpRequest),
+        action(job::Run),
+        action(metrics::Query),
+        action(metrics::Watch),
         action(people::Declare),
         action(people::Manual),
         action(notify::Notify),
+        action(page::Page),
         action(secret::Generate),
         action(storage::Diff),
         action(storage::Restore),
         action(storage::Snapshot),
         action(storage::Verify),
+        action(shell::Run),
         action(supabase::ApiKeys),
         action(supabase::CreateProject),
+        action(supabase::Label),
         action(supabase::RevokeJwt),
         action(supabase::RotateJwt),
+        action(ticket::Create),
         action(vercel::Crons),
         action(vercel::Deploy),
         action(vercel::Env),
         action(vercel::Flag),
+        action(vercel::Promote),
+        action(vercel::Rollback),
+        action(wait::Until),
     ];
     Actions(all.into_iter().map(|a| (a.description().name, a)).collect())
 }

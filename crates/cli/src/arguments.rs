@@ -455,6 +455,15 @@ pub(crate) enum SandboxCommand {
         #[arg(value_name = "DAMAGE", default_value = "bad-migration")]
         damage: Damage,
     },
+    /// Set a series of the metrics stand-in, or take it away
+    Metric {
+        /// `name` or `name{label="value"}`
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// A number, or `none`
+        #[arg(value_name = "VALUE", allow_hyphen_values = true)]
+        value: String,
+    },
     /// Make a service misbehave
     Fault(Fault),
 }

@@ -17,6 +17,7 @@ use crate::backup::{BackupOptions, StoredBackup};
 use crate::endpoints::{Endpoints, Layout, Status};
 use crate::error::SandboxError;
 use crate::postgres::{Place, end_orphan};
+use crate::providers::Metric;
 use crate::seed::{Damage, SeedSize};
 use crate::shared::Timing;
 use crate::web::Fault;
@@ -197,6 +198,16 @@ pub async fn timing(endpoints: &Endpoints, timing: Timing) -> Result<(), Sandbox
     call::<Value>(endpoints, "POST", "timing", &timing).await.map(drop)
 }
 
+/// Sets a series of the Prometheus stand-in, `name` or `name{label="value"}`, or takes it away.
+///
+/// # Errors
+///
+/// When the name cannot be read, or the sandbox does not run.
+pub async fn metric(endpoints: &Endpoints, name: &str, value: Option<f64>) -> Result<(), SandboxError> {
+    let metric = Metric { name: name.to_owned(), value };
+    call::<Value>(endpoints, "POST", "metric", &metric).await.map(drop)
+}
+
 /// Everything the stand-ins know, secrets as digests: for tests.
 ///
 /// # Errors
@@ -325,7 +336,8 @@ pub(crate) async fn fetch(
         lines.filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim()).next()
     };
     let body = answer[end + 4..].to_vec();
-    if field("content-length").and_then(|n| n.parse().ok()).is_some_and(|length: usize| length != body.len()) {
+    if field("content-length").and_then(|n| n.parse().ok()).is_some_and(|length: usize| length != body.len())
+    {
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     }
     let status = head.split(' ').nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);

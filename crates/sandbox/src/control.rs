@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::error::SandboxError;
+use crate::providers::Metric;
 use crate::s3::Put;
 use crate::shared::Ctx;
 use crate::world::World;
@@ -30,6 +31,7 @@ pub(crate) fn router(ctx: &Ctx) -> Router {
         .route("/_sandbox/state", get(state))
         .route("/_sandbox/fault", post(add_fault).get(list_faults).delete(clear_faults))
         .route("/_sandbox/timing", post(set_timing))
+        .route("/_sandbox/metric", post(set_metric))
         .route("/_sandbox/seed", post(do_seed))
         .route("/_sandbox/backup", post(do_backup))
         .route("/_sandbox/break", post(do_break))
@@ -136,7 +138,7 @@ fn show(world: &World) -> Value {
             "env": env, "deployments": deployments, "production": vercel.production, "flags": flags,
             "crons_enabled": vercel.crons_disabled_at.is_none(), "paused": vercel.paused,
         },
-        "providers": world.providers.shown(), "effects": world.effects, "hooks": world.hooks, "backups": world.backups, "timing": world.timing,
+        "providers": world.providers.shown(), "effects": world.effects, "hooks": world.hooks, "jobs": world.jobs, "backups": world.backups, "timing": world.timing,
         "seeded": world.seeded.is_some(), "damaged": world.damaged.is_some(),
     })
 }
@@ -159,6 +161,13 @@ async fn set_timing(State(ctx): State<Ctx>, bytes: Bytes) -> Result<Json<Value>,
     let timing = body(&bytes)?;
     ctx.change(|world| world.timing = timing)?;
     Ok(Json(json!(timing)))
+}
+
+async fn set_metric(State(ctx): State<Ctx>, bytes: Bytes) -> Result<Json<Value>, Refusal> {
+    let wanted: Metric = body(&bytes)?;
+    let refuse = |why: String| Refusal(StatusCode::BAD_REQUEST, format!("set a metric: {why}"));
+    ctx.try_change(|world| world.providers.prometheus.set(&wanted.name, wanted.value).map_err(refuse))?;
+    Ok(Json(json!(wanted)))
 }
 
 async fn do_seed(State(ctx): State<Ctx>, bytes: Bytes) -> Result<Json<Value>, Refusal> {

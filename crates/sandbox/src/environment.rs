@@ -12,13 +12,14 @@ use crate::supabase::{ORGANIZATION, REGION};
 use crate::vercel::{PROJECT, TEAM};
 
 /// Secrets that the environment names, each a file of the same name.
-const SECRETS: [&str; 6] = [
+const SECRETS: [&str; 7] = [
     "live_password",
     "s3_access_key_id",
     "s3_secret_access_key",
     "supabase_token",
     "vercel_token",
     "chat_webhook",
+    "cron_secret",
 ];
 
 /// Writes the file anew.

@@ -42,8 +42,8 @@ mod world;
 
 pub use backup::{BackupOptions, Compression, Format, StoredBackup};
 pub use client::{
-    application, backup, break_with, clear_faults, destroy, ensure_started, fault, inspect, seed, status,
-    stop, timing,
+    application, backup, break_with, clear_faults, destroy, ensure_started, fault, inspect, metric, seed,
+    status, stop, timing,
 };
 pub use endpoints::{Endpoints, Status};
 pub use error::SandboxError;

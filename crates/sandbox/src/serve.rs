@@ -261,6 +261,8 @@ async fn found_world(layout: &Layout, ports: Ports, cluster: &Cluster) -> Result
     vercel.set_production("NEXT_PUBLIC_SUPABASE_URL", project_url, "plain", now);
     vercel.set_production("NEXT_PUBLIC_SUPABASE_ANON_KEY", key("anon"), "plain", now);
     vercel.set_production("SUPABASE_SERVICE_ROLE_KEY", key("service_role"), "encrypted", now);
+    let cron_secret = disk::remembered(&layout.secret("cron_secret"), disk::random_secret)?;
+    vercel.set_production("CRON_SECRET", cron_secret, "encrypted", now);
     vercel.deploy(Some("production".to_owned()), [("action".to_owned(), "first".to_owned())].into(), now, 0);
     let mut world = World { live: reference.clone(), vercel, ..World::default() };
     world.projects.insert(reference, project);

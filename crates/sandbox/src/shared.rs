@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::endpoints::{Endpoints, Layout};
 use crate::error::SandboxError;
 use crate::postgres::Cluster;
+use crate::providers::Traffic;
 use crate::s3::Store;
 use crate::web::Faults;
 use crate::world::World;
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) faults: Faults,
     pub(crate) storage: crate::supabase::Pool,
+    /// How the application answered lately.
+    pub(crate) traffic: Traffic,
     pub(crate) stop: watch::Sender<bool>,
     world: Mutex<World>,
 }
@@ -88,6 +91,7 @@ impl Shared {
             stop: parts.stop,
             faults: Faults::default(),
             storage: crate::supabase::Pool::default(),
+            traffic: Traffic::default(),
             world: Mutex::new(parts.world),
         })
     }

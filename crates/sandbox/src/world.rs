@@ -28,6 +28,8 @@ pub(crate) struct World {
     pub(crate) providers: Providers,
     /// Posts to the webhook sink, oldest first.
     pub(crate) hooks: Vec<HookPost>,
+    /// Runs of the application's jobs, oldest first.
+    pub(crate) jobs: Vec<JobRun>,
     /// How often each changing request succeeded: `vercel POST /v13/deployments`.
     pub(crate) effects: BTreeMap<String, u64>,
     pub(crate) seeded: Option<Timestamp>,
@@ -43,6 +45,17 @@ pub(crate) struct HookPost {
     pub(crate) at: Timestamp,
     /// The JSON that came, or the text when it was none.
     pub(crate) body: Value,
+}
+
+/// One run of a job of the application.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct JobRun {
+    pub(crate) job: String,
+    pub(crate) at: Timestamp,
+    /// The `Idempotency-Key` that came with it.
+    pub(crate) key: Option<String>,
+    /// What it counted.
+    pub(crate) result: Value,
 }
 
 impl World {

@@ -26,6 +26,7 @@ pub(crate) struct Api {
     base: Url,
     token: Option<Revealed>,
     query: Vec<(String, String)>,
+    headers: Vec<(&'static str, &'static str)>,
 }
 
 impl Api {
@@ -40,12 +41,18 @@ impl Api {
         if !matches!(base.scheme(), "http" | "https") {
             return Err(refuse(format!("`{}` is neither http nor https", base.scheme())));
         }
-        Ok(Self { system, base, token, query: Vec::new() })
+        Ok(Self { system, base, token, query: Vec::new(), headers: Vec::new() })
     }
 
     /// Adds a query pair to every call.
     pub(crate) fn with_query(mut self, name: &str, value: &str) -> Self {
         self.query.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Adds a header to every call; `accept` replaces the usual one. Names in lower case.
+    pub(crate) fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers.push((name, value));
         self
     }
 
@@ -81,13 +88,20 @@ impl Api {
             repeatable,
             accepted: &[],
             hidden: Vec::new(),
-            reads_body: true,
+            reads: Reads::Json,
         };
         for (name, value) in &self.query {
             call = call.query(name, value);
         }
         call
     }
+}
+
+/// What an answer's body is taken for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    Json,
+    Text,
 }
 
 /// One call, being built.
@@ -102,7 +116,7 @@ pub(crate) struct Call<'a> {
     repeatable: bool,
     accepted: &'static [u16],
     hidden: Vec<Revealed>,
-    reads_body: bool,
+    reads: Reads,
 }
 
 impl Call<'_> {
@@ -130,9 +144,9 @@ impl Call<'_> {
         self
     }
 
-    /// Takes any body for an answer, JSON or not, and drops it.
-    pub(crate) fn any_body(mut self) -> Self {
-        self.reads_body = false;
+    /// Takes any body for an answer, JSON or not, as text.
+    pub(crate) fn text(mut self) -> Self {
+        self.reads = Reads::Text;
         self
     }
 
@@ -156,6 +170,9 @@ impl Call<'_> {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if self.body.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        for (name, value) in &self.api.headers {
+            headers.insert(*name, HeaderValue::from_static(value));
         }
         if let Some(token) = &self.api.token {
             let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| {
@@ -184,8 +201,10 @@ impl Call<'_> {
         if !(200..300).contains(&answer.status) && !self.accepted.contains(&answer.status) {
             return Err(self.turned_away(&answer));
         }
-        let body = if answer.body.is_empty() || !self.reads_body {
+        let body = if answer.body.is_empty() {
             Value::Null
+        } else if self.reads == Reads::Text {
+            Value::String(String::from_utf8_lossy(&answer.body).into_owned())
         } else {
             match serde_json::from_slice(&answer.body) {
                 Ok(body) => body,

@@ -199,6 +199,30 @@ with:
     }
 }
 
+/// How one question was answered.
+pub(crate) enum Held {
+    /// As expected.
+    Yes,
+    /// Otherwise; says how.
+    No(String),
+    /// Not at all; says why.
+    Unheard(String),
+}
+
+/// Asks one question once.
+pub(crate) async fn holds(ctx: &Context, check: &Check) -> Result<Held, ActionError> {
+    let prepared = Prepared::new(ctx, check)?;
+    let begun = Instant::now();
+    let answer = send(&prepared.request).await;
+    let problem = prepared.problem(&answer, begun.elapsed());
+    Ok(match (problem, answer) {
+        (None, _) => Held::Yes,
+        (Some(problem), Ok(answer)) if answer.status == 429 || answer.status >= 500 => Held::Unheard(problem),
+        (Some(problem), Ok(_)) => Held::No(problem),
+        (Some(problem), Err(_)) => Held::Unheard(problem),
+    })
+}
+
 fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
@@ -300,7 +324,7 @@ impl<'a> Prepared<'a> {
         if answer.status != expect.status {
             return Some(format!("status {} instead of {}", answer.status, expect.status));
         }
-        if let Some(text) = expect.contains.as_ref().filter(|text| !holds(&answer.body, text)) {
+        if let Some(text) = expect.contains.as_ref().filter(|text| !contains(&answer.body, text)) {
             return Some(self.clean(&format!("the body does not contain `{text}`")));
         }
         if let Some(problem) = self.json_problem(&answer.body) {
@@ -334,7 +358,7 @@ impl<'a> Prepared<'a> {
     }
 }
 
-fn holds(body: &[u8], text: &str) -> bool {
+fn contains(body: &[u8], text: &str) -> bool {
     String::from_utf8_lossy(body).contains(text)
 }
 

@@ -6,6 +6,7 @@ mod call;
 mod check;
 mod client;
 mod poll;
+mod request;
 #[cfg(test)]
 pub(crate) mod stand_in;
 #[cfg(test)]
@@ -13,6 +14,10 @@ mod tests;
 
 pub(crate) use answer::{aftermath, message, retry_after};
 pub(crate) use call::{Api, Reply};
-pub use check::HttpCheck;
+pub use check::{Check, HttpCheck};
+pub(crate) use check::{Held, holds};
 pub(crate) use client::{Answer, Request, SendError, send};
 pub(crate) use poll::{Look, Wait, pause, until};
+pub use request::HttpRequest;
+pub use request::Verb;
+pub(crate) use request::{Answered, Asking, ask, settle_by};

@@ -1,7 +1,7 @@
 //! Telling people outside the run.
 
 mod send;
-mod text;
+pub(crate) mod text;
 
 pub use send::Notify;
 

@@ -1,10 +1,11 @@
-//! `notify`: posts a message to a chat webhook. A webhook cannot be asked what it received, so a message
-//! whose answer was lost stays in doubt.
+//! `notify`: posts a message to a chat webhook, or any JSON to a generic one. A webhook cannot be asked what it
+//! received, so a message whose answer was lost stays in doubt.
 
 use std::collections::BTreeMap;
 
 use runbook_core::action::{ActionError, Aftermath, Context, Effect, Preview};
 use runbook_core::environment::Webhook;
+use runbook_core::secret::holds_marker;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -29,6 +30,12 @@ pub struct Params {
     /// What the template fills in, by name. No secrets.
     #[serde(default)]
     pub values: BTreeMap<String, Value>,
+    /// Slack's blocks, beside the text, which Slack then shows in notifications only. No secrets.
+    #[serde(default)]
+    pub blocks: Vec<Value>,
+    /// Further fields of the JSON beside `text`, for a generic webhook. No secrets.
+    #[serde(default)]
+    pub fields: BTreeMap<String, Value>,
     /// Name of a webhook under `notify` of the environment, or `show`: send nothing, only give the text.
     pub to: String,
 }
@@ -61,7 +68,7 @@ impl Typed for Notify {
             r#"id: tell
 uses: notify
 with:
-  to: team
+  to: chat
   text: "Restored to {{ steps.backup.taken_at }}. Run {{ run.short_id }}."
 "#,
         )
@@ -88,14 +95,15 @@ with:
         ctx.checkpoints.save("sending", json!(true)).await?;
         let sent = api
             .post_once(format!("post to `{}`", params.to), &[])
-            .json(&json!({ "text": text }))
+            .json(&body(&text, &params)?)
             .hide(url.expose())
             // Slack answers `ok`, which is not JSON.
-            .any_body()
+            .text()
             .send()
             .await;
+        let sent = sent.and_then(|reply| taken(url.expose(), reply.body.as_str().unwrap_or_default()));
         match sent {
-            Ok(_) => {
+            Ok(()) => {
                 ctx.checkpoints.save("sent", json!(true)).await?;
                 Ok(done(text, params.to, true))
             }
@@ -126,6 +134,35 @@ with:
 fn done(text: String, to: String, sent: bool) -> Done<Outputs> {
     let summary = if sent { format!("posted to {to}") } else { text.clone() };
     Done::new(Outputs { text, to, sent }, summary)
+}
+
+/// What is posted: the text, and what the author adds.
+fn body(text: &str, params: &Params) -> Result<Value, ActionError> {
+    let mut body = serde_json::Map::new();
+    body.insert("text".to_owned(), json!(text));
+    if !params.blocks.is_empty() {
+        body.insert("blocks".to_owned(), json!(params.blocks));
+    }
+    for (name, value) in &params.fields {
+        body.insert(name.clone(), value.clone());
+    }
+    let body = Value::Object(body);
+    if holds_marker(&body.to_string()) {
+        let text = format!("post to `{}`: there is a secret in it", params.to);
+        return Err(ActionError::refused(text).code("secret-in-message"));
+    }
+    Ok(body)
+}
+
+/// Slack has taken a message when it says `ok`; another word with status 200 comes from something in between.
+pub(super) fn taken(url: &str, said: &str) -> Result<(), ActionError> {
+    let host = url.split("://").nth(1).and_then(|rest| rest.split(['/', ':', '?']).next());
+    if host != Some("hooks.slack.com") || said.trim() == "ok" {
+        return Ok(());
+    }
+    let said: String = said.trim().chars().take(100).collect();
+    let text = format!("post to Slack: it answered `{}` instead of `ok`", said.escape_debug());
+    Err(ActionError::unknown(text).hint("Look whether the message is in the channel."))
 }
 
 fn webhook<'c>(ctx: &'c Context, name: &str) -> Result<&'c Webhook, ActionError> {

@@ -92,3 +92,30 @@ async fn a_lost_answer_stays_in_doubt() {
     run(&world, params.clone()).await.unwrap();
     assert!(matches!(probe().await.unwrap(), Found::Happened(_)));
 }
+
+#[tokio::test]
+async fn blocks_and_fields_go_beside_the_text_and_templates_may_loop() {
+    let (world, heard) = world(false).await;
+    let source = "{{ title }}\n{% for line in lines %}\n- {{ line.at }} {{ line.what }}\n{% endfor %}\nend";
+    std::fs::write(world.ctx.base.join("m.txt"), source).unwrap();
+    let lines = json!([{ "at": "10:00", "what": "frozen" }, { "at": "10:20", "what": "restored" }]);
+    let params = json!({
+        "to": "team", "template": "m.txt", "values": { "title": "t", "lines": lines },
+        "blocks": [{ "type": "divider" }], "fields": { "severity": 1 },
+    });
+    run(&world, params).await.unwrap();
+    let text = "t\n- 10:00 frozen\n- 10:20 restored\nend";
+    let posted = json!({ "text": text, "blocks": [{ "type": "divider" }], "severity": 1 });
+    assert_eq!(heard.lock().unwrap().0, [posted]);
+    let secret = json!({ "to": "team", "text": "x", "fields": { "key": "⟦secret:pw⟧" } });
+    assert_eq!(run(&world, secret).await.unwrap_err().code, Some("secret-in-message"));
+}
+
+#[test]
+fn slack_must_say_ok_and_others_may_say_what_they_like() {
+    use super::send::taken;
+    assert!(taken("https://hooks.slack.com/services/T/B/x", "ok").is_ok());
+    let error = taken("https://hooks.slack.com/services/T/B/x", "<html>proxy</html>").unwrap_err();
+    assert_eq!(error.aftermath, Aftermath::Unknown);
+    assert!(taken("https://chat.example/hooks.slack.com", "<html>").is_ok());
+}

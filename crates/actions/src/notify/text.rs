@@ -16,7 +16,7 @@ const TEXT_CHARS_MAX: usize = 30_000;
 const FUEL: u64 = 200_000;
 
 /// The template's source, from a file beside the runbook.
-pub(super) async fn read(ctx: &Context, file: &str) -> Result<String, ActionError> {
+pub(crate) async fn read(ctx: &Context, file: &str) -> Result<String, ActionError> {
     let path = Path::new(file);
     if !path
         .components()
@@ -40,7 +40,7 @@ pub(super) async fn read(ctx: &Context, file: &str) -> Result<String, ActionErro
 
 /// Fills a template with the step's values and with `run` and `env`. An unknown name is an error, and so
 /// is a secret among the values that the template shows.
-pub(super) fn fill(
+pub(crate) fn fill(
     ctx: &Context,
     name: &str,
     source: &str,
@@ -49,6 +49,11 @@ pub(super) fn fill(
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(FUEL));
+    // A line that holds only `{% for … %}` leaves no empty line behind.
+    let tidy = minijinja::syntax::SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    environment.set_syntax(tidy.map_err(|error| {
+        ActionError::refused(format!("fill template `{name}`")).because(error.to_string())
+    })?);
     let mut scope = values.clone();
     scope.insert(
         "run".into(),
@@ -68,7 +73,7 @@ pub(super) fn fill(
 }
 
 /// Refuses what may not be sent.
-pub(super) fn check(name: &str, text: &str) -> Result<(), ActionError> {
+pub(crate) fn check(name: &str, text: &str) -> Result<(), ActionError> {
     if holds_marker(text) {
         return Err(ActionError::refused(format!("send the message of `{name}`: there is a secret in it"))
             .code("secret-in-message"));

@@ -4,6 +4,7 @@
 mod api;
 mod jwt;
 mod keys;
+mod label;
 mod project;
 mod revoke;
 mod signing;
@@ -12,6 +13,7 @@ pub(crate) use api::{project_ref, project_url};
 pub use jwt::RotateJwt;
 pub use keys::ApiKeys;
 pub(crate) use keys::service_key;
+pub use label::Label;
 pub use project::CreateProject;
 pub use revoke::RevokeJwt;
 

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::api::{Project, api, project, project_name};
-use super::deployment::{Deployment, find_by_key, get, promote, redeploy, until_live};
+use super::deployment::{Deployment, find_by_key, get, redeploy, until_live};
+use super::point::{By, Move, point_at};
 use crate::http::Api;
 use crate::intent::{find_again, intent, save_intent};
 use crate::period::Period;
@@ -130,7 +131,8 @@ timeout: 15m
                 outputs.project
             ))
         })?;
-        promote(&api(ctx)?, ctx, &outputs.project, &previous, PROMOTE_WAIT).await?;
+        let back = Move { name: &outputs.project, to: &previous, by: By::Promotion, longest: PROMOTE_WAIT };
+        point_at(&api(ctx)?, ctx, back).await?;
         let summary = format!(
             "project {} serves deployment {previous} again, with the variables of its build",
             outputs.project

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use reqwest::Method;
 use runbook_core::action::{ActionError, Context};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::api::{Project, project};
+use super::api::Project;
+use super::point::{By, Move, point_at};
 use crate::http::{Api, Look, Wait, until};
 
 /// The `meta` entry that names the step which made a deployment.
@@ -25,6 +25,8 @@ const ALIAS_PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct Deployment {
     pub(super) id: String,
     state: String,
+    /// When it was created, in milliseconds; only lists are relied on to say so.
+    pub(super) created: i64,
     url: Option<String>,
     pub(super) meta: BTreeMap<String, Value>,
     is_aliased: bool,
@@ -40,6 +42,8 @@ struct Raw {
     uid: Option<String>,
     state: Option<String>,
     ready_state: Option<String>,
+    created: Option<f64>,
+    created_at: Option<f64>,
     url: Option<String>,
     meta: Option<BTreeMap<String, Value>>,
     /// `false` until the domains point at it; true or a moment afterwards.
@@ -55,6 +59,7 @@ impl TryFrom<Raw> for Deployment {
         Ok(Self {
             id: raw.id.or(raw.uid).ok_or("missing field `id`")?,
             state: raw.ready_state.or(raw.state).ok_or("missing field `readyState`")?,
+            created: millis(raw.created.or(raw.created_at)),
             url: raw.url,
             meta: raw.meta.unwrap_or_default(),
             // Where nothing says that the domains point elsewhere, they do not.
@@ -63,6 +68,12 @@ impl TryFrom<Raw> for Deployment {
             error_message: raw.error_message,
         })
     }
+}
+
+/// Numbers of JSON may be written with a point.
+#[expect(clippy::cast_possible_truncation, reason = "milliseconds of this century fit")]
+fn millis(number: Option<f64>) -> i64 {
+    number.unwrap_or_default() as i64
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -75,6 +86,11 @@ impl Deployment {
     /// It will never serve anybody.
     pub(super) fn is_dead(&self) -> bool {
         matches!(self.state.as_str(), "ERROR" | "CANCELED" | "BLOCKED" | "DELETED")
+    }
+
+    /// It is built and could serve.
+    pub(super) fn is_ready(&self) -> bool {
+        self.state == "READY"
     }
 
     pub(super) fn public_url(&self) -> String {
@@ -133,6 +149,22 @@ pub(super) async fn find_by_key(
         project.name,
         PAGES_MAX * 100
     )))
+}
+
+/// The newest finished production deployments, newest first; one page is more than anybody goes back.
+pub(super) async fn ready(api: &Api, project: &Project) -> Result<Vec<Deployment>, ActionError> {
+    let listed: Listed = api
+        .get(format!("list the deployments of project `{}`", project.name), &["v7", "deployments"])
+        .query("projectId", &project.id)
+        .query("target", "production")
+        .query("state", "READY")
+        .query("limit", "100")
+        .send()
+        .await?
+        .read()?;
+    let mut found: Vec<Deployment> = listed.deployments.into_iter().filter(Deployment::is_ready).collect();
+    found.sort_by_key(|deployment| std::cmp::Reverse(deployment.created));
+    Ok(found)
 }
 
 /// Reads one deployment.
@@ -205,44 +237,9 @@ pub(super) async fn until_live(
     .await;
     match patient {
         Err(error) if error.code == Some("not-in-time") => {
-            promote(api, ctx, name, id, longest).await?;
+            point_at(api, ctx, Move { name, to: id, by: By::Promotion, longest }).await?;
             get(api, id).await
         }
         settled => settled,
     }
-}
-
-/// Points production at a deployment that is built, and waits until it does. Twice is once.
-pub(super) async fn promote(
-    api: &Api,
-    ctx: &Context,
-    name: &str,
-    id: &str,
-    longest: Duration,
-) -> Result<(), ActionError> {
-    let now = project(api, name).await?;
-    if now.production() == Some(id) {
-        return Ok(());
-    }
-    let what = format!("point project `{name}` at deployment `{id}`");
-    api.put(Method::POST, what, &["v10", "projects", &now.id, "promote", id]).json(&json!({})).send().await?;
-    let what = format!("project `{name}` to serve deployment `{id}`");
-    until(ctx, Wait { what: &what, longest }, || async move {
-        let now = project(api, name).await?;
-        if now.production() == Some(id) {
-            return Ok(Look::There(()));
-        }
-        match now.last_alias_request.filter(|r| r.to_deployment_id == id) {
-            Some(request) if matches!(request.job_status.as_str(), "failed" | "skipped") => {
-                Err(ActionError::refused(format!(
-                    "point project `{name}` at deployment `{id}`: Vercel's job {}",
-                    request.job_status
-                )))
-            }
-            Some(request) if request.job_status == "succeeded" => Ok(Look::There(())),
-            Some(request) => Ok(Look::NotYet(request.job_status)),
-            None => Ok(Look::NotYet("requested".into())),
-        }
-    })
-    .await
 }

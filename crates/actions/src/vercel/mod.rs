@@ -7,12 +7,17 @@ mod deploy;
 mod deployment;
 mod env;
 mod flag;
+mod point;
+mod promote;
+mod rollback;
 mod variables;
 
 pub use crons::Crons;
 pub use deploy::Deploy;
 pub use env::Env;
 pub use flag::Flag;
+pub use promote::Promote;
+pub use rollback::Rollback;
 
 #[cfg(test)]
 mod tests;

@@ -77,6 +77,11 @@ async fn carry_out(ui: &Ui, state_dir: &Path, command: &SandboxCommand) -> Resul
             sandbox::break_with(&running(state_dir).await?, sandbox::Damage::LostFiles).await?;
             told(ui, json!({}), "files of the live project's Storage were lost");
         }
+        SandboxCommand::Metric { name, value } => {
+            let wanted = metric_value(value)?;
+            sandbox::metric(&running(state_dir).await?, name, wanted).await?;
+            told(ui, json!({ "name": name, "value": wanted }), &format!("{name} is {value}"));
+        }
         SandboxCommand::Fault(given) => {
             let fault = fault(given)?;
             sandbox::fault(&running(state_dir).await?, &fault).await?;
@@ -136,6 +141,16 @@ async fn status(ui: &Ui, state_dir: &Path, all: bool) -> Result<(), Failure> {
     };
     ui.line(&format!("  application  {app_url}, {state}"));
     Ok(())
+}
+
+fn metric_value(text: &str) -> Result<Option<f64>, Failure> {
+    if text == "none" {
+        return Ok(None);
+    }
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() => Ok(Some(value)),
+        _ => Err(Failure::usage(format!("`{text}` is no number")).hint("give a number, or `none`")),
+    }
 }
 
 fn fault(given: &Fault) -> Result<sandbox::Fault, Failure> {

@@ -4,6 +4,7 @@
 //! built, and the flags of the global config: what a runbook changes elsewhere reaches it no sooner
 //! than it would reach the real one.
 
+mod jobs;
 mod media;
 
 use std::collections::BTreeMap;
@@ -39,7 +40,13 @@ pub(crate) fn router(ctx: &Ctx) -> Router {
         .route("/hooks", get(all_posts))
         .route("/hooks/{name}", post(receive).get(posts))
         .merge(media::routes())
+        .merge(jobs::routes())
         .with_state(ctx.clone())
+}
+
+/// Whether the application answers well; what the derived metrics are made of.
+pub(crate) async fn is_healthy(ctx: &Ctx) -> bool {
+    health(State(ctx.clone())).await.status().is_success()
 }
 
 /// Why a request got no answer from the application.

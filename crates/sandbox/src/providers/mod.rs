@@ -10,6 +10,8 @@ mod prometheus;
 mod resend;
 mod sendgrid;
 
+pub(crate) use prometheus::{Metric, Traffic};
+
 use std::collections::BTreeMap;
 
 use axum::Router;

@@ -5,6 +5,7 @@ mod auth;
 mod database;
 mod keys;
 mod project;
+mod rename;
 mod reply;
 mod routes;
 pub(crate) mod storage;

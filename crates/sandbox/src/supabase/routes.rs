@@ -10,7 +10,7 @@ use axum::routing::{delete, get, patch, post};
 use serde_json::json;
 
 use super::reply::Refusal;
-use super::{ORGANIZATION, auth, database, project, storage};
+use super::{ORGANIZATION, auth, database, project, rename, storage};
 use crate::shared::Ctx;
 
 /// Everything behind `supabase.api_url` and `supabase.project_url`.
@@ -19,7 +19,7 @@ pub(crate) fn router(ctx: &Ctx) -> Router {
         .route("/v1/organizations", get(organizations))
         .route("/v1/organizations/{slug}/projects", get(project::list_of_organization))
         .route("/v1/projects", get(project::list).post(project::create))
-        .route("/v1/projects/{ref}", get(project::show).delete(project::delete))
+        .route("/v1/projects/{ref}", get(project::show).patch(rename::rename).delete(project::delete))
         .route("/v1/projects/{ref}/health", get(project::health))
         .route("/v1/projects/{ref}/api-keys", get(auth::list_api_keys).post(auth::create_api_key))
         .route("/v1/projects/{ref}/api-keys/legacy", get(auth::show_legacy).put(auth::set_legacy))

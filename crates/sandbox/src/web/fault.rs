@@ -186,7 +186,12 @@ pub(crate) async fn layer(
             connection.cut();
             lost
         }
-        (None, Some(status)) => refuse(service, status, fault.retry_after),
+        (None, Some(status)) => {
+            if service == Service::App {
+                ctx.traffic.note(status >= 500);
+            }
+            refuse(service, status, fault.retry_after)
+        }
         (None, None) => act(&ctx, service, request, next).await,
     }
 }
@@ -196,6 +201,9 @@ async fn act(ctx: &Ctx, service: Service, request: Request, next: Next) -> Respo
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let response = next.run(request).await;
+    if service == Service::App {
+        ctx.traffic.note(response.status().is_server_error());
+    }
     if response.status().is_success() && !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS) {
         let name = serde_json::to_value(service).ok().and_then(|v| v.as_str().map(str::to_owned));
         let key = format!("{} {method} {path}", name.unwrap_or_default());
@@ -232,6 +240,37 @@ fn refuse(service: Service, status: u16, retry_after: Option<u64>) -> Response {
             );
             ([(header::CONTENT_TYPE, "application/xml")], Body::from(text)).into_response()
         }
+        Service::Github => {
+            let page = "https://docs.github.com/rest";
+            axum::Json(json!({ "message": reason, "documentation_url": page, "status": status.as_str() }))
+                .into_response()
+        }
+        Service::Prometheus => {
+            let kind = match status.as_u16() {
+                400 => "bad_data",
+                422 => "execution",
+                503 => "timeout",
+                _ => "internal",
+            };
+            axum::Json(json!({ "status": "error", "errorType": kind, "error": reason })).into_response()
+        }
+        Service::Pagerduty => {
+            axum::Json(json!({ "status": "error", "message": reason, "errors": [reason] })).into_response()
+        }
+        Service::Cloudflare => {
+            let error = json!({ "code": 10_000, "message": reason });
+            axum::Json(json!({ "success": false, "errors": [error], "messages": [], "result": null }))
+                .into_response()
+        }
+        // Chat services answer in plain words.
+        Service::Hooks => match status.as_u16() {
+            400 => "invalid_payload".into_response(),
+            403 => "action_prohibited".into_response(),
+            404 => "no_service".into_response(),
+            410 => "channel_is_archived".into_response(),
+            429 => "rate_limited".into_response(),
+            _ => "rollup_error".into_response(),
+        },
         // Each of the others adds its own words where an action reads them.
         _ => axum::Json(json!({ "ok": false, "error": reason })).into_response(),
     };

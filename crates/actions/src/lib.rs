@@ -9,20 +9,27 @@
 //! | `backup`   | the backup bucket |
 //! | `postgres` | PostgreSQL databases |
 //! | `s3`       | S3 stores and files, for the modules above; holds no action |
+//! | `email`    | the API for keys of Resend and SendGrid |
+//! | `paymongo` | the PayMongo API |
+//! | `paypal`   | the PayPal REST API |
 //! | `notify`   | chat webhooks |
 //! | `people`   | nobody: takes the answers that the executor asked for |
-//! | `secret`   | the run's vault |
+//! | `secret`   | the run's vault, and through the modules beside it the places of a secret |
 //! | `supabase` | the Supabase Management API |
 //! | `vercel`   | the Vercel REST API |
 //!
 //! The one rule: an action never decides whether it may run again. It says what the world looks
 //! like (`Aftermath`), and the executor decides.
 
+mod arrivals;
 pub mod backup;
+pub mod email;
 pub mod flow;
 pub mod http;
 mod intent;
 pub mod notify;
+pub mod paymongo;
+pub mod paypal;
 pub mod people;
 pub mod period;
 pub mod postgres;

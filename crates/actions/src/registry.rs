@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use runbook_core::action::{Action, Description, Registry};
 
 use crate::typed::action;
-use crate::{backup, flow, http, notify, people, postgres, secret, supabase, vercel};
+use crate::{
+    backup, email, flow, http, notify, paymongo, paypal, people, postgres, secret, supabase, vercel,
+};
 
 struct Actions(BTreeMap<&'static str, Box<dyn Action>>);
 
@@ -35,7 +37,26 @@ pub fn registry() -> impl Registry {
         action(people::Declare),
         action(people::Manual),
         action(notify::Notify),
+        action(email::RevokeKey),
+        action(email::RotateKey),
+        action(paymongo::MissedEvents),
+        action(paymongo::Pause),
+        action(paymongo::Repoint),
+        action(paymongo::Resume),
+        action(paymongo::RotateSecret),
+        action(paymongo::TestEvent),
+        action(paypal::MissedEvents),
+        action(paypal::Pause),
+        action(paypal::Repoint),
+        action(paypal::Resume),
+        action(paypal::Secrets),
+        action(paypal::TestEvent),
+        action(paypal::VerifySignature),
+        action(secret::Distribute),
         action(secret::Generate),
+        action(secret::Rotate),
+        action(supabase::RevokeApiKeys),
+        action(supabase::RotateApiKey),
         action(supabase::ApiKeys),
         action(supabase::CreateProject),
         action(supabase::RevokeJwt),

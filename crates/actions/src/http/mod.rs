@@ -11,6 +11,6 @@ pub(crate) mod stand_in;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use call::{Api, Reply};
+pub(crate) use call::{Api, Call, Reply};
 pub use check::HttpCheck;
 pub(crate) use poll::{Look, Wait, pause, until};

@@ -4,14 +4,18 @@
 mod api;
 mod jwt;
 mod keys;
+mod place;
 mod project;
+mod rotate_key;
 mod revoke;
 mod signing;
 
 pub use jwt::RotateJwt;
 pub use keys::ApiKeys;
+pub(crate) use place::put_secret;
 pub use project::CreateProject;
 pub use revoke::RevokeJwt;
+pub use rotate_key::{RevokeApiKeys, RotateApiKey};
 
 #[cfg(test)]
 mod tests;

@@ -7,12 +7,14 @@ mod deploy;
 mod deployment;
 mod env;
 mod flag;
+mod place;
 mod variables;
 
 pub use crons::Crons;
 pub use deploy::Deploy;
 pub use env::Env;
 pub use flag::Flag;
+pub(crate) use place::put_secret;
 
 #[cfg(test)]
 mod tests;

@@ -22,8 +22,10 @@ impl Arrivals {
             return Err(ActionError::refused("use `ask`: it holds no `{id}`"));
         }
         if ask.is_none() && known.is_empty() {
-            return Err(ActionError::refused("compare events with nothing: neither `known` nor `ask` is given")
-                .hint("Give `ask: https://…/{id}`, or `known`, the ids that a query of the database found."));
+            return Err(ActionError::refused(
+                "compare events with nothing: neither `known` nor `ask` is given",
+            )
+            .hint("Give `ask: https://…/{id}`, or `known`, the ids that a query of the database found."));
         }
         Ok(Self { known: known.into_iter().collect(), ask })
     }
@@ -38,10 +40,14 @@ impl Arrivals {
         for id in ids {
             // An id from outside becomes part of a URL.
             if !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) {
-                return Err(ActionError::refused(format!("ask for event `{}`: it is no id", id.escape_debug())));
+                return Err(ActionError::refused(format!(
+                    "ask for event `{}`: it is no id",
+                    id.escape_debug()
+                )));
             }
             let api = Api::new("the application", &ask.replace("{id}", id), None)?;
-            let reply = api.get(format!("ask for event `{id}`"), &[]).accept(&[404]).any_body().send().await?;
+            let reply =
+                api.get(format!("ask for event `{id}`"), &[]).accept(&[404]).any_body().send().await?;
             if reply.status != 404 {
                 return Ok(true);
             }

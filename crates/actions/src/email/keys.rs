@@ -29,7 +29,7 @@ pub enum Permission {
 
 /// A key as it is listed: never its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Key {
+pub(super) struct Key {
     /// Its id, which is no secret.
     #[serde(alias = "api_key_id")]
     pub id: String,

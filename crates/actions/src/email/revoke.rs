@@ -29,7 +29,10 @@ impl Typed for RevokeKey {
     type Params = Params;
     type Outputs = Outputs;
     const ABOUT: About = About {
-        permissions: &["Resend: a key with full_access", "SendGrid: a key with api_keys.read and api_keys.delete"],
+        permissions: &[
+            "Resend: a key with full_access",
+            "SendGrid: a key with api_keys.read and api_keys.delete",
+        ],
         has_plan: true,
         ..About::new(
             "email.revoke_key",

@@ -83,7 +83,9 @@ impl Typed for RotateKey {
         let name = new_name(ctx, &params.name);
         let mut lines = vec![format!("creates key {name} at {}", provider.name())];
         let keys = provider.list().await?;
-        lines.extend(old(&keys, &params.name, &name).map(|key| format!("key {} ({}) stays good", key.name, key.id)));
+        lines.extend(
+            old(&keys, &params.name, &name).map(|key| format!("key {} ({}) stays good", key.name, key.id)),
+        );
         Ok(Preview::Changes { lines, destroys: None })
     }
 
@@ -181,9 +183,11 @@ async fn made(
 /// A key that an earlier attempt created and whose value nobody has.
 async fn lost(ctx: &Context, provider: &Provider, new: &str) -> Result<Option<Key>, ActionError> {
     let Some(since) = intent(ctx) else { return Ok(None) };
-    find_again(ctx, since, || async move {
-        Ok(provider.list().await?.into_iter().find(|key| key.name == new))
-    })
+    find_again(
+        ctx,
+        since,
+        || async move { Ok(provider.list().await?.into_iter().find(|key| key.name == new)) },
+    )
     .await
 }
 
@@ -194,9 +198,10 @@ fn told(
     name: &str,
     key: Key,
 ) -> Result<Done<Outputs>, ActionError> {
-    let value = ctx.secrets.kept(FIELD)?.ok_or_else(|| {
-        ActionError::refused(format!("find the value of key `{}` in the vault", key.name))
-    })?;
+    let value = ctx
+        .secrets
+        .kept(FIELD)?
+        .ok_or_else(|| ActionError::refused(format!("find the value of key `{}` in the vault", key.name)))?;
     let value = ctx.secrets.keep(FIELD, value.expose())?;
     let old: Vec<String> = old(keys, name, &key.name).map(|key| key.id.clone()).collect();
     let summary = format!("key {} is made; {} older stay good", key.name, old.len());

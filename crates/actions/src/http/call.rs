@@ -197,9 +197,10 @@ impl Call<'_> {
             headers.insert(*name, value);
         }
         if let Some(token) = &self.api.token {
-            let mut value = HeaderValue::try_from(format!("{} {}", self.api.scheme, token.expose())).map_err(|_| {
-                self.error("its token holds characters that no header can carry", Aftermath::Refused)
-            })?;
+            let mut value = HeaderValue::try_from(format!("{} {}", self.api.scheme, token.expose()))
+                .map_err(|_| {
+                    self.error("its token holds characters that no header can carry", Aftermath::Refused)
+                })?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }

@@ -95,8 +95,12 @@ with:
 
     async fn plan(&self, ctx: &Context, params: Params) -> Result<Preview, ActionError> {
         let found = look(ctx, &params).await?;
-        let line =
-            format!("{} of {} payments since {} are missed now", found.missed.len(), found.listed, params.since);
+        let line = format!(
+            "{} of {} payments since {} are missed now",
+            found.missed.len(),
+            found.listed,
+            params.since
+        );
         Ok(Preview::Changes { lines: vec![line], destroys: None })
     }
 

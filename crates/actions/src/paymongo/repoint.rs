@@ -57,7 +57,8 @@ with:
     async fn plan(&self, ctx: &Context, params: Params) -> Result<Preview, ActionError> {
         let all = list(&api(ctx)?).await?;
         let found = pick(&all, params.webhook.as_deref())?;
-        let line = format!("PayMongo's webhook {} moves from {} to {}", found.id, found.attributes.url, params.to);
+        let line =
+            format!("PayMongo's webhook {} moves from {} to {}", found.id, found.attributes.url, params.to);
         Ok(Preview::Changes { lines: vec![line], destroys: None })
     }
 
@@ -109,5 +110,7 @@ async fn point(api: &Api, id: &str, url: &str) -> Result<(), ActionError> {
     if changed.data.attributes.url == url {
         return Ok(());
     }
-    Err(ActionError::unchanged(format!("see webhook `{id}` at its new URL: PayMongo still shows the old one")))
+    Err(ActionError::unchanged(format!(
+        "see webhook `{id}` at its new URL: PayMongo still shows the old one"
+    )))
 }

@@ -102,7 +102,8 @@ with:
         let (api, intent, path) = (&api, &intent, &path);
         let what = format!("payment intent `{intent}`");
         let payment = until(ctx, Wait { what: &what, longest: params.wait.0 }, || async move {
-            let now: Data<Resource<Intent>> = api.get("read the payment intent", path).send().await?.read()?;
+            let now: Data<Resource<Intent>> =
+                api.get("read the payment intent", path).send().await?.read()?;
             let now = now.data.attributes;
             match (now.status.as_str(), now.payments.into_iter().next()) {
                 ("succeeded", Some(paid)) => Ok(Look::There(paid.id)),

@@ -123,7 +123,9 @@ impl Typed for MissedEvents {
     type Params = Params;
     type Outputs = Outputs;
     const ABOUT: About = About {
-        permissions: &["PayPal: a REST application with the scope https://uri.paypal.com/services/applications/webhooks"],
+        permissions: &[
+            "PayPal: a REST application with the scope https://uri.paypal.com/services/applications/webhooks",
+        ],
         has_plan: true,
         ..About::new(
             "paypal.missed_events",
@@ -141,7 +143,8 @@ with:
 
     async fn plan(&self, ctx: &Context, params: Params) -> Result<Preview, ActionError> {
         let (listed, missed) = look(ctx, &api(ctx).await?, &params).await?;
-        let mut lines = vec![format!("{} of {listed} events since {} are missed now", missed.len(), params.since)];
+        let mut lines =
+            vec![format!("{} of {listed} events since {} are missed now", missed.len(), params.since)];
         if params.resend {
             lines.push(format!("PayPal sends {} events again", missed.len()));
         }
@@ -168,7 +171,8 @@ async fn look(ctx: &Context, api: &Api, params: &Params) -> Result<(u64, Vec<Mis
     let (since, until) = (params.since, params.until.unwrap_or_else(Timestamp::now));
     let (start, end) = (since.to_string(), until.to_string());
     let found = events(api, &[("start_time", &start), ("end_time", &end), ("page_size", PAGE)]).await?;
-    let wanted = |event: &Event| params.event_types.is_empty() || params.event_types.contains(&event.event_type);
+    let wanted =
+        |event: &Event| params.event_types.is_empty() || params.event_types.contains(&event.event_type);
     let found: Vec<Event> = found.into_iter().filter(wanted).collect();
     let total = u64::try_from(found.len()).unwrap_or(u64::MAX);
     let mut missed = Vec::new();

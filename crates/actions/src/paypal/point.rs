@@ -174,7 +174,8 @@ with:
 
     async fn run(&self, ctx: &Context, params: Params) -> Result<Done<Outputs>, ActionError> {
         let outputs = carry_out(ctx, params).await?;
-        let (summary, key) = (format!("webhook {} takes events at {}", outputs.webhook, outputs.url), key(&outputs.webhook));
+        let (summary, key) =
+            (format!("webhook {} takes events at {}", outputs.webhook, outputs.url), key(&outputs.webhook));
         Ok(Done::new(outputs, summary).released(key))
     }
 }

@@ -54,7 +54,9 @@ impl Typed for Secrets {
     type Params = Params;
     type Outputs = Outputs;
     const ABOUT: About = About {
-        permissions: &["PayPal: a REST application with the scope https://uri.paypal.com/services/applications/webhooks"],
+        permissions: &[
+            "PayPal: a REST application with the scope https://uri.paypal.com/services/applications/webhooks",
+        ],
         has_plan: true,
         ..About::new(
             "paypal.secrets",

@@ -131,7 +131,10 @@ with:
                 .await?
                 .read()?;
             let summary = format!("mock event {} was sent to webhook {webhook}", event.id);
-            return Ok(Done::new(Outputs { event: event.id, payment: None, webhook, verifiable: false }, summary));
+            return Ok(Done::new(
+                Outputs { event: event.id, payment: None, webhook, verifiable: false },
+                summary,
+            ));
         }
         let payment = pay(ctx, &api, &params).await?;
         let what = format!("the event of payment `{payment}`");
@@ -177,8 +180,12 @@ async fn pay(ctx: &Context, api: &Api, params: &Params) -> Result<String, Action
     let status = order["status"].as_str().unwrap_or("unknown");
     match capture {
         Some(id) if status == "COMPLETED" => Ok(id.to_owned()),
-        _ => Err(ActionError::refused(format!("pay by test card at PayPal: the order is {}", status.escape_debug()))
-            .hint("The sandbox account must take card payments: look at its settings in the developer dashboard.")),
+        _ => Err(ActionError::refused(format!(
+            "pay by test card at PayPal: the order is {}",
+            status.escape_debug()
+        ))
+        .hint(
+            "The sandbox account must take card payments: look at its settings in the developer dashboard.",
+        )),
     }
 }
-

@@ -66,7 +66,9 @@ impl Typed for VerifySignature {
     type Params = Params;
     type Outputs = Outputs;
     const ABOUT: About = About {
-        permissions: &["PayPal: a REST application with the scope https://uri.paypal.com/services/applications/webhooks"],
+        permissions: &[
+            "PayPal: a REST application with the scope https://uri.paypal.com/services/applications/webhooks",
+        ],
         has_plan: true,
         ..About::new(
             "paypal.verify_signature",
@@ -86,7 +88,10 @@ impl Typed for VerifySignature {
 
     async fn plan(&self, _ctx: &Context, params: Params) -> Result<Preview, ActionError> {
         let source = params.from.as_deref().unwrap_or("this file");
-        let line = format!("asks PayPal whether the delivery from {source} is signed for webhook {}", params.webhook);
+        let line = format!(
+            "asks PayPal whether the delivery from {source} is signed for webhook {}",
+            params.webhook
+        );
         Ok(Preview::Changes { lines: vec![line], destroys: None })
     }
 
@@ -95,10 +100,13 @@ impl Typed for VerifySignature {
         let header = |name: &str| -> Result<&str, ActionError> {
             let found = delivery.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
             let value = found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty());
-            value.ok_or_else(|| ActionError::refused(format!("verify the delivery: it has no header `{name}`")))
+            value.ok_or_else(|| {
+                ActionError::refused(format!("verify the delivery: it has no header `{name}`"))
+            })
         };
-        let event: Value = serde_json::from_str(&delivery.body)
-            .map_err(|error| ActionError::refused("verify the delivery: its body is no JSON").because(error))?;
+        let event: Value = serde_json::from_str(&delivery.body).map_err(|error| {
+            ActionError::refused("verify the delivery: its body is no JSON").because(error)
+        })?;
         let transmission = header("PAYPAL-TRANSMISSION-ID")?.to_owned();
         let head = json!({
             "auth_algo": header("PAYPAL-AUTH-ALGO")?, "cert_url": header("PAYPAL-CERT-URL")?,
@@ -131,7 +139,9 @@ impl Typed for VerifySignature {
                 verdict.verification_status.escape_debug()
             ))
             .code("signature-invalid")
-            .hint("The delivery is not PayPal's, or is for another webhook than the application was told of."));
+            .hint(
+                "The delivery is not PayPal's, or is for another webhook than the application was told of.",
+            ));
         }
         let summary = format!("PayPal signed event {id}");
         Ok(Done::new(Outputs { verified: true, event: id, transmission }, summary))
@@ -148,7 +158,11 @@ async fn delivery(ctx: &Context, params: &Params) -> Result<Delivery, ActionErro
     let api = &Api::new("the application", url, token)?;
     until(ctx, Wait { what: "the delivery", longest: params.within.0 }, || async move {
         let reply = api.get("read the delivery", &[]).accept(&[404]).send().await?;
-        if reply.status == 404 { Ok(Look::NotYet("not there".into())) } else { Ok(Look::There(reply.read()?)) }
+        if reply.status == 404 {
+            Ok(Look::NotYet("not there".into()))
+        } else {
+            Ok(Look::There(reply.read()?))
+        }
     })
     .await
 }

@@ -93,7 +93,10 @@ impl Typed for Distribute {
         check_manual(places, &params)?;
         let value = ctx.secrets.reveal(&params.value)?;
         if value.expose().is_empty() {
-            return Err(ActionError::refused(format!("distribute secret `{}`: its value is empty", params.secret)));
+            return Err(ActionError::refused(format!(
+                "distribute secret `{}`: its value is empty",
+                params.secret
+            )));
         }
         let mut left = Vec::new();
         for (done, place) in (1..).zip(places) {
@@ -118,7 +121,8 @@ impl Typed for Distribute {
 
 /// A name in `manual_done` that is no place confirms nothing, while its author believes it does.
 fn check_manual(places: &[Place], params: &Params) -> Result<(), ActionError> {
-    let is_place = |name: &&String| places.iter().any(|place| matches!(place, Place::Manual(known) if known == *name));
+    let is_place =
+        |name: &&String| places.iter().any(|place| matches!(place, Place::Manual(known) if known == *name));
     match params.manual_done.iter().find(|name| !is_place(name)) {
         Some(name) => Err(ActionError::refused(format!(
             "take `{}` for confirmed: secret `{}` has no such manual place",

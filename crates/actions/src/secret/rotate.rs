@@ -66,7 +66,9 @@ impl Typed for Rotate {
 
     async fn plan(&self, ctx: &Context, params: Params) -> Result<Preview, ActionError> {
         let mut lines = vec![format!("makes a new value for secret {}", params.secret)];
-        lines.extend(places(ctx, &params.secret)?.iter().map(|place| format!("it has to reach {}", shown(place))));
+        lines.extend(
+            places(ctx, &params.secret)?.iter().map(|place| format!("it has to reach {}", shown(place))),
+        );
         Ok(Preview::Changes { lines, destroys: None })
     }
 

@@ -6,8 +6,8 @@ mod jwt;
 mod keys;
 mod place;
 mod project;
-mod rotate_key;
 mod revoke;
+mod rotate_key;
 mod signing;
 
 pub use jwt::RotateJwt;

@@ -111,7 +111,9 @@ impl Typed for RotateApiKey {
         let name = new_name(ctx, &params)?;
         let mut lines = vec![format!("creates secret key {name} in project {project}")];
         let all = rows(&api(ctx)?, &project).await?;
-        lines.extend(all.iter().filter(|row| row.is_secret()).map(|row| format!("key {} stays good", row.name)));
+        lines.extend(
+            all.iter().filter(|row| row.is_secret()).map(|row| format!("key {} stays good", row.name)),
+        );
         Ok(Preview::Changes { lines, destroys: None })
     }
 
@@ -173,7 +175,9 @@ fn new_name(ctx: &Context, params: &RotateParams) -> Result<String, ActionError>
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if !begins || params.name.len() > 50 || !params.name.chars().all(fits) {
         let text = format!("name a key `{}`", params.name.escape_debug());
-        return Err(ActionError::refused(text).hint("A name has lower-case letters, digits and `_`, at most 50."));
+        return Err(
+            ActionError::refused(text).hint("A name has lower-case letters, digits and `_`, at most 50.")
+        );
     }
     Ok(format!("{}_{}", params.name, hex::encode(&Sha256::digest(ctx.key.as_bytes())[..4])))
 }
@@ -195,12 +199,19 @@ async fn made(
     })
     .await?;
     let Some(all) = found else { return Ok(None) };
-    let old = all.iter().filter(|row| row.is_secret() && row.name != name).filter_map(|row| row.id.clone()).collect();
+    let old = all
+        .iter()
+        .filter(|row| row.is_secret() && row.name != name)
+        .filter_map(|row| row.id.clone())
+        .collect();
     let row = all.into_iter().find(|row| row.name == name);
-    let (Some(id), Some(value)) = (row.as_ref().and_then(|r| r.id.clone()), row.as_ref().and_then(Row::value))
+    let (Some(id), Some(value)) =
+        (row.as_ref().and_then(|r| r.id.clone()), row.as_ref().and_then(Row::value))
     else {
-        return Err(ActionError::refused(format!("read key `{name}` of project `{project}`: it is not shown in clear"))
-            .hint("The token needs permission to reveal keys."));
+        return Err(ActionError::refused(format!(
+            "read key `{name}` of project `{project}`: it is not shown in clear"
+        ))
+        .hint("The token needs permission to reveal keys."));
     };
     let key = ctx.secrets.keep("key", value.expose())?;
     let summary = format!("key {name} of project {project} is made");
@@ -305,7 +316,10 @@ impl Typed for RevokeApiKeys {
         let legacy: Legacy = if params.legacy {
             api.put(Method::PUT, what, &path).query("enabled", "false").send().await?.read()?
         } else {
-            api.get(format!("read whether project `{project}` has legacy keys"), &path).send().await?.read()?
+            api.get(format!("read whether project `{project}` has legacy keys"), &path)
+                .send()
+                .await?
+                .read()?
         };
         let summary = format!("{} keys of project {project} are revoked", params.keys.len());
         let outputs = RevokeOutputs { project, revoked: params.keys, legacy_enabled: legacy.enabled };

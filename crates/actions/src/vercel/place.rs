@@ -38,5 +38,7 @@ pub(crate) async fn put_secret(ctx: &Context, key: &str, wanted: &Revealed) -> R
     if proven {
         return Ok(());
     }
-    Err(ActionError::unchanged(format!("see variable `{key}` with its new value: Vercel still shows the old state")))
+    Err(ActionError::unchanged(format!(
+        "see variable `{key}` with its new value: Vercel still shows the old state"
+    )))
 }

@@ -123,7 +123,11 @@ async fn paypal(State(ctx): State<Ctx>, headers: HeaderMap, bytes: Bytes) -> Res
     settle(&build, "paypal", payment, verified).await
 }
 
-async fn from_paymongo(State(ctx): State<Ctx>, headers: HeaderMap, bytes: Bytes) -> Result<Response, Trouble> {
+async fn from_paymongo(
+    State(ctx): State<Ctx>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Result<Response, Trouble> {
     let build = build(&ctx)?;
     open(&build, "paymongo")?;
     let event = parsed(&bytes)?;

@@ -53,7 +53,8 @@ impl Payment {
 /// `9.00` in hundredths.
 pub(crate) fn cents(text: &str) -> Option<i64> {
     let (units, rest) = text.split_once('.').unwrap_or((text, "00"));
-    let digits = |text: &str| !text.is_empty() && text.len() <= 12 && text.bytes().all(|b| b.is_ascii_digit());
+    let digits =
+        |text: &str| !text.is_empty() && text.len() <= 12 && text.bytes().all(|b| b.is_ascii_digit());
     if !digits(units) || !digits(rest) || rest.len() != 2 {
         return None;
     }

@@ -138,7 +138,8 @@ pub(crate) fn router(ctx: &Ctx) -> Router {
 
 async fn authorize(Shared(ctx): Shared<Ctx>, request: Request, next: Next) -> Response {
     let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let wanted = format!("Basic {}", STANDARD.encode(format!("{}:", ctx.tokens.provider("paymongo_secret_key"))));
+    let wanted =
+        format!("Basic {}", STANDARD.encode(format!("{}:", ctx.tokens.provider("paymongo_secret_key"))));
     if given == Some(wanted.as_str()) {
         return next.run(request).await;
     }

@@ -155,11 +155,7 @@ impl IntoResponse for Refusal {
 
 impl From<SandboxError> for Refusal {
     fn from(error: SandboxError) -> Self {
-        refusal(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "INTERNAL_SERVER_ERROR",
-            format!("could not {error}"),
-        )
+        refusal(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_SERVER_ERROR", format!("could not {error}"))
     }
 }
 

@@ -123,7 +123,8 @@ pub(super) fn fault(status: StatusCode) -> Value {
 }
 
 fn bearer(headers: &HeaderMap) -> Reply<&str> {
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let given =
+        headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     given.ok_or_else(|| refusal(401, "missing_api_key", "Missing API key in the authorization header"))
 }
 
@@ -134,9 +135,7 @@ fn manager(ctx: &Ctx, headers: &HeaderMap) -> Reply<()> {
     }
     match ctx.look(|world| world.providers.resend.keys.iter().find(|k| k.token == given).cloned()) {
         Some(key) if key.permission == "full_access" => Ok(()),
-        Some(_) => {
-            Err(refusal(401, "restricted_api_key", "This API key is restricted to only send emails"))
-        }
+        Some(_) => Err(refusal(401, "restricted_api_key", "This API key is restricted to only send emails")),
         None => Err(refusal(403, "invalid_api_key", "API key is invalid")),
     }
 }

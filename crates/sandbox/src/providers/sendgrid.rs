@@ -104,7 +104,8 @@ pub(super) fn fault(status: StatusCode) -> Value {
 
 /// Who asks: the token that manages, or a key with this scope.
 fn permit(ctx: &Ctx, headers: &HeaderMap, scope: &str) -> Reply<()> {
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let given =
+        headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     let given = given.ok_or_else(|| Refusal(401, None, "authorization required".to_owned()))?;
     if given == ctx.tokens.provider("sendgrid_token") {
         return Ok(());
@@ -145,7 +146,8 @@ async fn create(Shared(ctx): Shared<Ctx>, headers: HeaderMap, bytes: Bytes) -> R
             return Err(Refusal(403, None, "Cannot create more than 100 API Keys".to_owned()));
         }
         let key = Key::made(&wanted.name, wanted.scopes);
-        let shown = json!({ "api_key": key.key, "api_key_id": key.id, "name": key.name, "scopes": key.scopes });
+        let shown =
+            json!({ "api_key": key.key, "api_key_id": key.id, "name": key.name, "scopes": key.scopes });
         keys.push(key);
         Ok::<Value, Refusal>(shown)
     })?;
@@ -177,9 +179,14 @@ async fn remove(Shared(ctx): Shared<Ctx>, headers: HeaderMap, Path(id): Path<Str
 
 async fn send(Shared(ctx): Shared<Ctx>, headers: HeaderMap, bytes: Bytes) -> Reply {
     permit(&ctx, &headers, "mail.send")?;
-    let mail: Value = serde_json::from_slice(&bytes).map_err(|error| Refusal(400, None, error.to_string()))?;
+    let mail: Value =
+        serde_json::from_slice(&bytes).map_err(|error| Refusal(400, None, error.to_string()))?;
     if ["personalizations", "from", "subject"].iter().any(|field| mail[*field].is_null()) {
-        return Err(Refusal(400, Some("personalizations"), "The personalizations field is required.".to_owned()));
+        return Err(Refusal(
+            400,
+            Some("personalizations"),
+            "The personalizations field is required.".to_owned(),
+        ));
     }
     ctx.change(|world| world.providers.sendgrid.sent += 1)?;
     Ok(StatusCode::ACCEPTED.into_response())

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    EVENT_TYPES, FAILURES_MAX, Intent, PAYMENTS_MAX, Payment, Refusal, Reply, Webhook, attributes, bad, fresh_id,
-    missing,
+    EVENT_TYPES, FAILURES_MAX, Intent, PAYMENTS_MAX, Payment, Refusal, Reply, Webhook, attributes, bad,
+    fresh_id, missing,
 };
 use crate::error::SandboxError;
 use crate::providers::deliver;

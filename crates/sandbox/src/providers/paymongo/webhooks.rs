@@ -38,7 +38,10 @@ impl Webhook {
     /// The header of a delivery in test mode.
     pub(super) fn sign(&self, at: Timestamp, body: &str) -> String {
         let t = at.as_second();
-        format!("t={t},te={},li=", hex::encode(hmac::sign(&key(&self.secret), message(t, body.as_bytes()).as_slice())))
+        format!(
+            "t={t},te={},li=",
+            hex::encode(hmac::sign(&key(&self.secret), message(t, body.as_bytes()).as_slice()))
+        )
     }
 }
 
@@ -52,10 +55,11 @@ fn message(t: i64, body: &[u8]) -> Vec<u8> {
 
 /// Whether a `Paymongo-Signature` is over this body with this secret, and fresh.
 pub(crate) fn is_signed_by(header: &str, secret: &str, body: &[u8], now: Timestamp) -> bool {
-    let part = |name: &str| {
-        header.split(',').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='))
+    let part =
+        |name: &str| header.split(',').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='));
+    let (Some(t), Some(te)) = (part("t").and_then(|t| t.parse::<i64>().ok()), part("te")) else {
+        return false;
     };
-    let (Some(t), Some(te)) = (part("t").and_then(|t| t.parse::<i64>().ok()), part("te")) else { return false };
     let Ok(signature) = hex::decode(te) else { return false };
     (now.as_second() - t).abs() <= AGE_MAX_S
         && hmac::verify(&key(secret), &message(t, body), &signature).is_ok()

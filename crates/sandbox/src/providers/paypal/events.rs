@@ -41,9 +41,8 @@ pub(crate) async fn pay(ctx: &Ctx, payment: &Payment) -> Result<Paid, SandboxErr
         }),
         deliveries: Vec::new(),
     };
-    let wants = |webhook: &&Webhook| {
-        webhook.event_types.iter().any(|name| name == "*" || *name == event.event_type)
-    };
+    let wants =
+        |webhook: &&Webhook| webhook.event_types.iter().any(|name| name == "*" || *name == event.event_type);
     let webhooks = ctx.change(|world| {
         let state = &mut world.providers.paypal;
         state.events.push(event.clone());
@@ -76,7 +75,12 @@ async fn send(ctx: &Ctx, event: &Event, webhooks: &[Webhook]) -> Result<bool, Sa
 }
 
 /// One delivery, signed for a webhook.
-async fn transmit(ctx: &Ctx, event: &Value, webhook_id: &str, url: &str) -> Result<Option<u16>, SandboxError> {
+async fn transmit(
+    ctx: &Ctx,
+    event: &Value,
+    webhook_id: &str,
+    url: &str,
+) -> Result<Option<u16>, SandboxError> {
     let (transmission_id, time) = (Uuid::now_v7().to_string(), Timestamp::now().to_string());
     let body = event.to_string();
     let signed = Signed { transmission_id: &transmission_id, time: &time, webhook_id, body: body.as_bytes() };
@@ -100,7 +104,8 @@ pub(super) async fn list(State(ctx): State<Ctx>, Query(query): Query<HashMap<Str
         Some(text) => text.parse::<Timestamp>().map(Some).map_err(|_| bad(format!("{name} is no date-time"))),
     };
     let number = |name: &str| query.get(name).map(|text| text.parse::<usize>()).transpose();
-    let size = number("page_size").map_err(|_| bad("page_size is no number"))?.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+    let size =
+        number("page_size").map_err(|_| bad("page_size is no number"))?.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     let skip = number("page_token").map_err(|_| bad("page_token is not valid"))?.unwrap_or(0);
     let (start, end) = (moment("start_time")?, moment("end_time")?);
     let fits = |event: &&Event| {
@@ -224,4 +229,3 @@ pub(super) async fn verify(State(ctx): State<Ctx>, bytes: Bytes) -> Reply {
     let status = if good { "SUCCESS" } else { "FAILURE" };
     Ok(Json(json!({ "verification_status": status })).into_response())
 }
-

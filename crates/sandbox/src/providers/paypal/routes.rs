@@ -57,15 +57,19 @@ fn given<'r>(request: &'r Request, scheme: &str) -> Option<&'r str> {
 }
 
 async fn token(State(ctx): State<Ctx>, request: Request) -> Response {
-    let pair =
-        format!("{}:{}", ctx.tokens.provider("paypal_client_id"), ctx.tokens.provider("paypal_client_secret"));
+    let pair = format!(
+        "{}:{}",
+        ctx.tokens.provider("paypal_client_id"),
+        ctx.tokens.provider("paypal_client_secret")
+    );
     if given(&request, "Basic ") != Some(STANDARD.encode(pair).as_str()) {
         let body = json!({ "error": "invalid_client", "error_description": "Client Authentication failed" });
         return (StatusCode::UNAUTHORIZED, Json(body)).into_response();
     }
     let body = axum::body::to_bytes(request.into_body(), 4096).await.unwrap_or_default();
     if body.as_ref() != b"grant_type=client_credentials" {
-        let body = json!({ "error": "unsupported_grant_type", "error_description": "unsupported grant_type" });
+        let body =
+            json!({ "error": "unsupported_grant_type", "error_description": "unsupported grant_type" });
         return (StatusCode::BAD_REQUEST, Json(body)).into_response();
     }
     let ends = Timestamp::now().as_second() + TOKEN_LIFE_S;

@@ -3,7 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::rand::SystemRandom;
-use ring::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey};
+use ring::signature::{
+    KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey,
+};
 
 use crate::error::SandboxError;
 
@@ -57,11 +59,12 @@ impl Signed<'_> {
 
 /// CRC-32 as zlib has it.
 fn crc32(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, byte: &u8| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 }
-        })
-    };
+    let step =
+        |crc: u32, byte: &u8| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+                if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 }
+            })
+        };
     !bytes.iter().fold(u32::MAX, step)
 }
 
@@ -72,8 +75,12 @@ mod tests {
     #[test]
     fn a_signature_holds_for_what_was_signed_and_nothing_else() {
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-        let signed =
-            |webhook_id, body| Signed { transmission_id: "t-1", time: "2026-01-01T00:00:00Z", webhook_id, body };
+        let signed = |webhook_id, body| Signed {
+            transmission_id: "t-1",
+            time: "2026-01-01T00:00:00Z",
+            webhook_id,
+            body,
+        };
         let signature = signed("W1", b"{}").sign().unwrap();
         assert!(signed("W1", b"{}").is_signed_by(&signature));
         assert!(!signed("W2", b"{}").is_signed_by(&signature));

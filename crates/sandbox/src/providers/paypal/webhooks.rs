@@ -115,7 +115,9 @@ pub(super) async fn change(State(ctx): State<Ctx>, Path(id): Path<String>, bytes
                     let types = serde_json::from_value(patch.value).map_err(|e| bad(e.to_string()))?;
                     changed.event_types = names(types)?;
                 }
-                _ => return Err(bad("Patch operation is not supported: only replace of /url or /event_types")),
+                _ => {
+                    return Err(bad("Patch operation is not supported: only replace of /url or /event_types"));
+                }
             }
         }
         webhooks[index] = changed;

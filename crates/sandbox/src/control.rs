@@ -111,6 +111,7 @@ fn show(world: &World) -> Value {
                 "ref": p.reference, "name": p.name, "region": p.region, "status": p.status(now),
                 "live": p.reference == world.live, "signing_keys": keys, "api_keys": api_keys,
                 "legacy_enabled": p.legacy_enabled, "secrets": p.secrets.keys().collect::<Vec<_>>(),
+                "secret_digests": p.secrets.iter().map(|(name, (sha256, _))| (name.clone(), json!(sha256))).collect::<serde_json::Map<_, _>>(),
             })
         })
         .collect();

@@ -7,7 +7,7 @@ use runbook_core::secret::{Revealed, SecretText};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::places::{parts, places, shown};
+use super::places::{counted, parts, places, shown};
 use crate::typed::{About, Done, Typed};
 use crate::{supabase, vercel};
 
@@ -109,7 +109,7 @@ impl Typed for Distribute {
         if !left.is_empty() {
             return Err(failure(&params.secret, places.len(), left));
         }
-        let summary = format!("{} reached {} places", params.secret, places.len());
+        let summary = format!("{} reached {}", params.secret, counted(places.len()));
         let reached = |place| {
             let (kind, name) = parts(place);
             Reached { kind: kind.to_owned(), name: name.to_owned(), ok: true }

@@ -34,3 +34,8 @@ pub(super) fn shown(place: &Place) -> String {
         Place::Manual(name) => format!("{name} (by hand)"),
     }
 }
+
+/// So many places, in words.
+pub(super) fn counted(count: usize) -> String {
+    if count == 1 { "1 place".to_owned() } else { format!("{count} places") }
+}

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::generate::{Format, Params as Shape, kept_or_made};
-use super::places::{places, shown};
+use super::places::{counted, places, shown};
 use crate::typed::{About, Done, Typed};
 
 /// Parameters of `secret.rotate`.
@@ -76,7 +76,7 @@ impl Typed for Rotate {
         let count = places(ctx, &params.secret)?.len();
         let shape = Shape { length: params.length, format: params.format, alphabet: None };
         let value = kept_or_made(ctx, &shape)?;
-        let summary = format!("a new value for {}, which has to reach {count} places", params.secret);
+        let summary = format!("a new value for {}, which has to reach {}", params.secret, counted(count));
         let places = u64::try_from(count).unwrap_or(u64::MAX);
         Ok(Done::new(Outputs { secret: params.secret, value, places }, summary))
     }

@@ -116,7 +116,9 @@ pub(super) async fn change(State(ctx): State<Ctx>, Path(id): Path<String>, bytes
                     changed.event_types = names(types)?;
                 }
                 _ => {
-                    return Err(bad("Patch operation is not supported: only replace of /url or /event_types"));
+                    return Err(bad(
+                        "Patch operation is not supported: only replace of /url or /event_types",
+                    ));
                 }
             }
         }

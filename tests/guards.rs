@@ -4,13 +4,14 @@
 use crate::world::{World, binary, root};
 
 /// Each guard that this version checks, and the environment that its two runbooks are for.
-const GUARDS: [(&str, &str); 6] = [
+const GUARDS: [(&str, &str); 7] = [
     ("G01", "staging"),
     ("G04", "staging"),
     ("G05", "production"),
     ("G06", "staging"),
     ("G07", "staging"),
     ("G08", "staging"),
+    ("G09", "staging"),
 ];
 
 fn file(guard: &str, kind: &str) -> String {

@@ -15,4 +15,6 @@ mod path_b;
 mod path_b_killed;
 mod plan;
 mod repository;
+mod rotate_secrets;
+mod spec_providers;
 mod world;

@@ -7,11 +7,16 @@ use serde_json::{Value, json};
 
 use crate::world::{Database, World};
 
-/// What the application is told; each must point at the new project.
-const VARIABLES: [&str; 4] = [
+/// What the application is told; what concerns the project must point at the new one.
+const VARIABLES: [&str; 9] = [
+    "BILLING_PROVIDER",
+    "CRON_SECRET",
     "DATABASE_URL",
     "NEXT_PUBLIC_SUPABASE_ANON_KEY",
     "NEXT_PUBLIC_SUPABASE_URL",
+    "PAYMONGO_WEBHOOK_SECRET",
+    "PAYPAL_WEBHOOK_ID",
+    "RESEND_API_KEY",
     "SUPABASE_SERVICE_ROLE_KEY",
 ];
 /// The table whose rows hold how a migration was cut into statements, which psql does not know.

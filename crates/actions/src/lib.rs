@@ -9,10 +9,14 @@
 //! | `backup`   | the backup bucket |
 //! | `postgres` | PostgreSQL databases |
 //! | `s3`       | S3 stores and files, for the modules above; holds no action |
+//! | `email`    | the API for keys of Resend and SendGrid |
+//! | `paymongo` | the PayMongo API |
+//! | `paypal`   | the PayPal REST API |
 //! | `notify`   | chat webhooks |
 //! | `people`   | nobody: takes the answers that the executor asked for |
 //! | `secret`   | the run's vault |
 //! | `storage` | Supabase Storage, and the copies of its files in the backup bucket |
+//! | `secret`   | the run's vault, and through the modules beside it the places of a secret |
 //! | `supabase` | the Supabase Management API |
 //! | `dns`      | Cloudflare |
 //! | `job`      | the application's scheduled jobs |
@@ -26,8 +30,10 @@
 //! The one rule: an action never decides whether it may run again. It says what the world looks
 //! like (`Aftermath`), and the executor decides.
 
+mod arrivals;
 pub mod backup;
 pub mod dns;
+pub mod email;
 pub mod flow;
 pub mod http;
 mod intent;
@@ -35,6 +41,8 @@ pub mod job;
 pub mod metrics;
 pub mod notify;
 pub mod page;
+pub mod paymongo;
+pub mod paypal;
 pub mod people;
 pub mod period;
 pub mod postgres;

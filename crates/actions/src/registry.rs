@@ -6,8 +6,8 @@ use runbook_core::action::{Action, Description, Registry};
 
 use crate::typed::action;
 use crate::{
-    backup, dns, flow, http, job, metrics, notify, page, people, postgres, secret, shell, storage, supabase,
-    ticket, vercel, wait,
+    backup, dns, email, flow, http, job, metrics, notify, page, paymongo, paypal, people, postgres, secret,
+    shell, storage, supabase, ticket, vercel, wait,
 };
 
 struct Actions(BTreeMap<&'static str, Box<dyn Action>>);
@@ -50,6 +50,26 @@ pub fn registry() -> impl Registry {
         action(storage::Snapshot),
         action(storage::Verify),
         action(shell::Run),
+        action(email::RevokeKey),
+        action(email::RotateKey),
+        action(paymongo::MissedEvents),
+        action(paymongo::Pause),
+        action(paymongo::Repoint),
+        action(paymongo::Resume),
+        action(paymongo::RotateSecret),
+        action(paymongo::TestEvent),
+        action(paypal::MissedEvents),
+        action(paypal::Pause),
+        action(paypal::Repoint),
+        action(paypal::Resume),
+        action(paypal::Secrets),
+        action(paypal::TestEvent),
+        action(paypal::VerifySignature),
+        action(secret::Distribute),
+        action(secret::Generate),
+        action(secret::Rotate),
+        action(supabase::RevokeApiKeys),
+        action(supabase::RotateApiKey),
         action(supabase::ApiKeys),
         action(supabase::CreateProject),
         action(supabase::Label),

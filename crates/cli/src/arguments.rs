@@ -464,8 +464,29 @@ pub(crate) enum SandboxCommand {
         #[arg(value_name = "VALUE", allow_hyphen_values = true)]
         value: String,
     },
+    /// Make a payment happen at a payment provider, whether or not the application hears of it
+    Pay {
+        /// Who takes it
+        #[arg(value_name = "PROVIDER")]
+        provider: PaymentProvider,
+        /// Who pays: the handle of a profile
+        #[arg(long, value_name = "HANDLE")]
+        handle: Option<String>,
+        /// How much, in units and hundredths
+        #[arg(long, value_name = "AMOUNT")]
+        amount: Option<String>,
+    },
     /// Make a service misbehave
     Fault(Fault),
+}
+
+/// Payment providers of the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PaymentProvider {
+    /// PayPal.
+    Paypal,
+    /// PayMongo.
+    Paymongo,
 }
 
 /// How much sample data.

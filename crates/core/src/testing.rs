@@ -11,7 +11,7 @@ use crate::action::{
 use crate::compile::{Compiled, Loader, Request, Waiver, compile};
 use crate::diagnostic::{SourceId, Span};
 use crate::document::Kind;
-use crate::environment::{DataKind, Environment, EnvironmentKind, SecretSource};
+use crate::environment::{DataKind, Environment, EnvironmentKind, Place, SecretSource};
 use crate::secret::SecretText;
 use crate::types::{Backup, Connection, Tls};
 use crate::workflow::{ForEach, Phase, Retry, Step, StepPath, Template, Undo, Work, Workflow};
@@ -180,6 +180,18 @@ fn others() -> Vec<Description> {
         describe("notify.chat", Effect::Once, chat, none()),
         describe("supabase.create_project", Effect::Once, create, object(project, &[])),
         describe("supabase.rotate", Effect::Once, none(), object(json!({ "jwt": secret }), &[])),
+        describe(
+            "secret.distribute",
+            Effect::Idempotent,
+            object(json!({ "secret": text, "value": secret }), &["secret", "value"]),
+            none(),
+        ),
+        describe(
+            "secret.rotate",
+            Effect::Idempotent,
+            object(json!({ "secret": text }), &["secret"]),
+            object(json!({ "value": secret }), &[]),
+        ),
         describe("test.read", Effect::Read, anything, ok),
         Description { exposes: true, ..describe("vercel.env", Effect::Idempotent, set, none()) },
     ]
@@ -208,6 +220,7 @@ pub(crate) fn environment(kind: EnvironmentKind) -> Environment {
         .into_iter()
         .map(|(name, connection)| (name.to_owned(), connection))
         .collect(),
+        places: BTreeMap::from([("jwt".to_owned(), vec![Place::VercelEnv("JWT".to_owned())])]),
         secrets: ["db_password", "token"]
             .into_iter()
             .map(|name| (name.to_owned(), SecretSource::Env(name.to_uppercase())))

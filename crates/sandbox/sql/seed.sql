@@ -96,4 +96,9 @@ select
     case when n % 6 = 0 then date '2026-02-05' end
 from generate_series(1, :users) n where n % 2 = 1 or n % 3 = 0;
 
+insert into public.ledger (provider, event_id, payment_id, kind, amount_cents, currency, profile_id, received_at)
+select source, 'evt-' || external_id, external_id, case source when 'paypal' then 'PAYMENT.CAPTURE.COMPLETED' else 'payment.paid' end,
+    900, case source when 'paypal' then 'USD' else 'PHP' end, profile_id, timestamptz '2026-01-05 12:00Z'
+from public.entitlements where source <> 'gift' and external_id is not null order by external_id;
+
 refresh materialized view private.room_stats;

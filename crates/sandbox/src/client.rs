@@ -18,6 +18,7 @@ use crate::endpoints::{Endpoints, Layout, Status};
 use crate::error::SandboxError;
 use crate::postgres::{Place, end_orphan};
 use crate::providers::Metric;
+use crate::providers::payment::{Paid, Payment, PaymentProvider};
 use crate::seed::{Damage, SeedSize};
 use crate::shared::Timing;
 use crate::web::Fault;
@@ -178,6 +179,21 @@ pub async fn break_with(endpoints: &Endpoints, damage: Damage) -> Result<(), San
 /// When the sandbox does not run.
 pub async fn fault(endpoints: &Endpoints, fault: &Fault) -> Result<(), SandboxError> {
     call::<Value>(endpoints, "POST", "fault", fault).await.map(drop)
+}
+
+/// Makes a payment happen at a payment provider. The application may or may not hear of it.
+///
+/// # Errors
+///
+/// When the amount is none, or the sandbox does not run.
+pub async fn pay(
+    endpoints: &Endpoints,
+    provider: PaymentProvider,
+    payment: &Payment,
+) -> Result<Paid, SandboxError> {
+    let mut body = serde_json::json!(payment);
+    body["provider"] = serde_json::json!(provider);
+    call(endpoints, "POST", "pay", &body).await
 }
 
 /// Takes all faults back.

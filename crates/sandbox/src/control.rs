@@ -16,10 +16,11 @@ use sha2::{Digest, Sha256};
 
 use crate::error::SandboxError;
 use crate::providers::Metric;
+use crate::providers::payment::{Payment, PaymentProvider};
 use crate::s3::Put;
 use crate::shared::Ctx;
 use crate::world::World;
-use crate::{backup, seed};
+use crate::{backup, providers, seed};
 
 /// An object that a test puts into the bucket is at most so large.
 const OBJECT_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -35,6 +36,7 @@ pub(crate) fn router(ctx: &Ctx) -> Router {
         .route("/_sandbox/seed", post(do_seed))
         .route("/_sandbox/backup", post(do_backup))
         .route("/_sandbox/break", post(do_break))
+        .route("/_sandbox/pay", post(do_pay))
         .route("/_sandbox/stop", post(stop))
         .route("/_sandbox/object/{*key}", put(put_object).layer(DefaultBodyLimit::max(OBJECT_BYTES_MAX)))
         .layer(middleware::from_fn_with_state(ctx.clone(), authorize))
@@ -111,6 +113,7 @@ fn show(world: &World) -> Value {
                 "ref": p.reference, "name": p.name, "region": p.region, "status": p.status(now),
                 "live": p.reference == world.live, "signing_keys": keys, "api_keys": api_keys,
                 "legacy_enabled": p.legacy_enabled, "secrets": p.secrets.keys().collect::<Vec<_>>(),
+                "secret_digests": p.secrets.iter().map(|(name, (sha256, _))| (name.clone(), json!(sha256))).collect::<serde_json::Map<_, _>>(),
             })
         })
         .collect();
@@ -182,6 +185,23 @@ async fn do_backup(State(ctx): State<Ctx>, bytes: Bytes) -> Result<Json<Value>, 
 async fn do_break(State(ctx): State<Ctx>, bytes: Bytes) -> Result<Json<Value>, Refusal> {
     seed::break_with(&ctx, body(&bytes)?).await?;
     Ok(Json(json!({ "damaged": true })))
+}
+
+#[derive(Deserialize)]
+struct Pay {
+    provider: PaymentProvider,
+    #[serde(flatten)]
+    payment: Payment,
+}
+
+/// Somebody pays; whether the application hears of it is another matter.
+async fn do_pay(State(ctx): State<Ctx>, bytes: Bytes) -> Result<Json<Value>, Refusal> {
+    let wanted: Pay = body(&bytes)?;
+    let paid = match wanted.provider {
+        PaymentProvider::Paypal => providers::paypal::pay(&ctx, &wanted.payment).await?,
+        PaymentProvider::Paymongo => providers::paymongo::pay(&ctx, &wanted.payment).await?,
+    };
+    Ok(Json(json!(paid)))
 }
 
 #[derive(Deserialize)]

@@ -94,6 +94,12 @@ cloudflare:
   api_url: {providers_url}/cloudflare/client/v4
   zone: zone_polaris
   token: "{{{{ secrets.cloudflare_token }}}}"
+places:
+  cron_secret: [{{ vercel_env: CRON_SECRET }}, {{ supabase_secret: CRON_SECRET }}]
+  email_key: [{{ vercel_env: RESEND_API_KEY }}]
+  paymongo_webhook: [{{ vercel_env: PAYMONGO_WEBHOOK_SECRET }}]
+  paypal_webhook: [{{ vercel_env: PAYPAL_WEBHOOK_ID }}]
+  service_role_key: [{{ vercel_env: SUPABASE_SERVICE_ROLE_KEY }}]
 notify:
   chat:
     url: "{{{{ secrets.chat_webhook }}}}"

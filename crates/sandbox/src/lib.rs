@@ -42,11 +42,12 @@ mod world;
 
 pub use backup::{BackupOptions, Compression, Format, StoredBackup};
 pub use client::{
-    application, backup, break_with, clear_faults, destroy, ensure_started, fault, inspect, metric, seed,
-    status, stop, timing,
+    application, backup, break_with, clear_faults, destroy, ensure_started, fault, inspect, metric, pay,
+    seed, status, stop, timing,
 };
 pub use endpoints::{Endpoints, Status};
 pub use error::SandboxError;
+pub use providers::payment::{Paid, Payment, PaymentProvider};
 pub use seed::{Damage, SeedSize};
 pub use serve::serve;
 pub use shared::Timing;

@@ -18,15 +18,16 @@ macro_rules! sample {
 }
 
 /// The sample application's migrations, oldest first.
-const MIGRATIONS: [(&str, &str); 5] = [
+const MIGRATIONS: [(&str, &str); 6] = [
     sample!("supabase/migrations/20260105090000_profiles.sql"),
     sample!("supabase/migrations/20260112090000_drills.sql"),
     sample!("supabase/migrations/20260126090000_messages.sql"),
     sample!("supabase/migrations/20260209090000_entitlements.sql"),
+    sample!("supabase/migrations/20260223090000_ledger.sql"),
     sample!("supabase/migrations/20260302090000_reactions.sql"),
 ];
 /// So many are there before any backup; the rest comes after.
-const SEEDED: usize = 4;
+const SEEDED: usize = 5;
 const RLS_TESTS: [(&str, &str); 4] = [
     sample!("supabase/tests/rls/anon.sql"),
     sample!("supabase/tests/rls/member.sql"),
@@ -60,7 +61,7 @@ impl SeedSize {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Damage {
-    /// Migration 5, and then one that drops a column, rows and a policy, and breaks a function.
+    /// The last migration, and then one that drops a column, rows and a policy, and breaks a function.
     BadMigration,
     /// Files of some objects vanish while their rows stay, some objects vanish altogether, one has other bytes.
     LostFiles,

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::disk;
 use crate::error::SandboxError;
+use crate::polaris::billing::Received;
 use crate::providers::Providers;
 use crate::shared::Timing;
 use crate::supabase::Project;
@@ -26,6 +27,8 @@ pub(crate) struct World {
     pub(crate) projects: BTreeMap<String, Project>,
     pub(crate) vercel: Vercel,
     pub(crate) providers: Providers,
+    /// Deliveries of the payment providers to the application, oldest first.
+    pub(crate) received: Vec<Received>,
     /// Posts to the webhook sink, oldest first.
     pub(crate) hooks: Vec<HookPost>,
     /// Runs of the application's jobs, oldest first.

@@ -64,7 +64,15 @@ pub(crate) fn message(body: &[u8], hidden: &[Revealed]) -> String {
 }
 
 fn words(value: &Value) -> Option<String> {
-    let direct = ["/error/message", "/message", "/msg", "/error_description", "/error"];
+    let direct = [
+        "/error/message",
+        "/message",
+        "/msg",
+        "/error_description",
+        "/error",
+        "/errors/0/detail",
+        "/errors/0/message",
+    ];
     direct.iter().find_map(|at| value.pointer(at)?.as_str()).map(str::to_owned)
 }
 

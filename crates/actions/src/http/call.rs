@@ -25,6 +25,8 @@ pub(crate) struct Api {
     system: &'static str,
     base: Url,
     token: Option<Revealed>,
+    /// `Bearer` or `Basic`.
+    scheme: &'static str,
     query: Vec<(String, String)>,
     headers: Vec<(&'static str, &'static str)>,
 }
@@ -41,7 +43,15 @@ impl Api {
         if !matches!(base.scheme(), "http" | "https") {
             return Err(refuse(format!("`{}` is neither http nor https", base.scheme())));
         }
-        Ok(Self { system, base, token, query: Vec::new(), headers: Vec::new() })
+        Ok(Self { system, base, token, scheme: "Bearer", query: Vec::new(), headers: Vec::new() })
+    }
+
+    /// Sends user and password, joined by a colon, instead of a bearer token.
+    pub(crate) fn with_basic(mut self, pair: &str) -> Self {
+        use base64::Engine as _;
+        self.token = Some(Revealed::new(base64::engine::general_purpose::STANDARD.encode(pair)));
+        self.scheme = "Basic";
+        self
     }
 
     /// Adds a query pair to every call.
@@ -88,6 +98,8 @@ impl Api {
             repeatable,
             accepted: &[],
             hidden: Vec::new(),
+            extra: Vec::new(),
+            content_type: "application/json",
             reads: Reads::Json,
         };
         for (name, value) in &self.query {
@@ -116,6 +128,8 @@ pub(crate) struct Call<'a> {
     repeatable: bool,
     accepted: &'static [u16],
     hidden: Vec<Revealed>,
+    extra: Vec<(&'static str, String)>,
+    content_type: &'static str,
     reads: Reads,
 }
 
@@ -129,6 +143,25 @@ impl Call<'_> {
     /// Sets the JSON body.
     pub(crate) fn json(mut self, body: &Value) -> Self {
         self.body = Some(body.to_string().into_bytes());
+        self
+    }
+
+    /// Sets a JSON body byte by byte, for what was signed as it stands.
+    pub(crate) fn json_text(mut self, body: String) -> Self {
+        self.body = Some(body.into_bytes());
+        self
+    }
+
+    /// Sets a form as the body, written as it is sent.
+    pub(crate) fn form(mut self, body: &str) -> Self {
+        self.body = Some(body.as_bytes().to_vec());
+        self.content_type = "application/x-www-form-urlencoded";
+        self
+    }
+
+    /// Adds a header; its value is no secret.
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.extra.push((name, value.into()));
         self
     }
 
@@ -169,15 +202,22 @@ impl Call<'_> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if self.body.is_some() {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        }
+        for (name, value) in &self.extra {
+            let value = HeaderValue::from_str(value).map_err(|_| {
+                self.error(format!("`{name}` holds characters that no header can carry"), Aftermath::Refused)
+            })?;
+            headers.insert(*name, value);
         }
         for (name, value) in &self.api.headers {
             headers.insert(*name, HeaderValue::from_static(value));
         }
         if let Some(token) = &self.api.token {
-            let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| {
-                self.error("its token holds characters that no header can carry", Aftermath::Refused)
-            })?;
+            let mut value = HeaderValue::try_from(format!("{} {}", self.api.scheme, token.expose()))
+                .map_err(|_| {
+                    self.error("its token holds characters that no header can carry", Aftermath::Refused)
+                })?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }

@@ -13,7 +13,7 @@ pub(crate) mod stand_in;
 mod tests;
 
 pub(crate) use answer::{aftermath, message, retry_after};
-pub(crate) use call::{Api, Reply};
+pub(crate) use call::{Api, Call, Reply};
 pub use check::{Check, HttpCheck};
 pub(crate) use check::{Held, holds};
 pub(crate) use client::{Answer, Request, SendError, send};

@@ -88,13 +88,17 @@ with:
     }
 
     async fn run(&self, ctx: &Context, params: Params) -> Result<Done<Outputs>, ActionError> {
-        // A value that an earlier attempt made may be in use already.
-        let value = match ctx.secrets.kept(FIELD)? {
-            Some(kept) => ctx.secrets.keep(FIELD, kept.expose())?,
-            None => ctx.secrets.keep(FIELD, make(&params)?.expose())?,
-        };
+        let value = kept_or_made(ctx, &params)?;
         Ok(Done::new(Outputs { value }, "a random secret, kept in the vault"))
     }
+}
+
+/// A value that an earlier attempt made may be in use already, so it stays.
+pub(super) fn kept_or_made(ctx: &Context, params: &Params) -> Result<SecretText, ActionError> {
+    Ok(match ctx.secrets.kept(FIELD)? {
+        Some(kept) => ctx.secrets.keep(FIELD, kept.expose())?,
+        None => ctx.secrets.keep(FIELD, make(params)?.expose())?,
+    })
 }
 
 fn make(params: &Params) -> Result<Revealed, ActionError> {

@@ -5,8 +5,10 @@ mod api;
 mod jwt;
 mod keys;
 mod label;
+mod place;
 mod project;
 mod revoke;
+mod rotate_key;
 mod signing;
 
 pub(crate) use api::{project_ref, project_url};
@@ -14,8 +16,10 @@ pub use jwt::RotateJwt;
 pub use keys::ApiKeys;
 pub(crate) use keys::service_key;
 pub use label::Label;
+pub(crate) use place::put_secret;
 pub use project::CreateProject;
 pub use revoke::RevokeJwt;
+pub use rotate_key::{RevokeApiKeys, RotateApiKey};
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ mod deploy;
 mod deployment;
 mod env;
 mod flag;
+mod place;
 mod point;
 mod promote;
 mod rollback;
@@ -16,6 +17,7 @@ pub use crons::Crons;
 pub use deploy::Deploy;
 pub use env::Env;
 pub use flag::Flag;
+pub(crate) use place::put_secret;
 pub use promote::Promote;
 pub use rollback::Rollback;
 

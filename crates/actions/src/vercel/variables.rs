@@ -26,6 +26,8 @@ pub(super) struct Variable {
     custom_environment_ids: Vec<String>,
     #[serde(default)]
     decrypted: Option<bool>,
+    #[serde(default)]
+    pub(super) updated_at: Option<i64>,
 }
 
 fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

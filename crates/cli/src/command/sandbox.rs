@@ -7,7 +7,7 @@ use runbook_sandbox as sandbox;
 use runbook_sandbox::{Endpoints, SandboxError};
 use serde_json::{Value, json};
 
-use crate::arguments::{BackupFormat, Cut, Damage, Fault, Global, SandboxCommand, SeedSize};
+use crate::arguments::{BackupFormat, Cut, Damage, Fault, Global, PaymentProvider, SandboxCommand, SeedSize};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::project;
@@ -81,6 +81,25 @@ async fn carry_out(ui: &Ui, state_dir: &Path, command: &SandboxCommand) -> Resul
             let wanted = metric_value(value)?;
             sandbox::metric(&running(state_dir).await?, name, wanted).await?;
             told(ui, json!({ "name": name, "value": wanted }), &format!("{name} is {value}"));
+        }
+        SandboxCommand::Pay { provider, handle, amount } => {
+            let provider = match provider {
+                PaymentProvider::Paypal => sandbox::PaymentProvider::Paypal,
+                PaymentProvider::Paymongo => sandbox::PaymentProvider::Paymongo,
+            };
+            let payment = sandbox::Payment {
+                handle: handle.clone(),
+                amount: amount.clone(),
+                ..sandbox::Payment::default()
+            };
+            let paid = sandbox::pay(&running(state_dir).await?, provider, &payment).await?;
+            let heard =
+                if paid.delivered { "the application took it" } else { "the application did not take it" };
+            told(
+                ui,
+                json!(paid),
+                &format!("payment {} was made, event {}: {heard}", paid.payment, paid.event),
+            );
         }
         SandboxCommand::Fault(given) => {
             let fault = fault(given)?;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::g09::literal_texts;
 use crate::action::{Access, Description, Registry};
 use crate::environment::Environment;
 use crate::graph::Graph;
@@ -34,6 +35,8 @@ pub(super) struct Origin {
     pub(super) steps: BTreeSet<String>,
     /// Maps that are written out.
     pub(super) literals: Vec<Value>,
+    /// Texts that are written out, and those of lists.
+    texts: BTreeSet<String>,
 }
 
 impl<'a> Facts<'a> {
@@ -100,10 +103,17 @@ impl<'a> Facts<'a> {
         origin
     }
 
+    /// The texts that a template of a step may be, as far as they are written out: in the step, in the list of its
+    /// `for_each`, in what is handed to the runbook around it.
+    pub(super) fn texts(&self, step: &Step, template: &Template) -> BTreeSet<String> {
+        self.origin(step, template).texts
+    }
+
     fn trace(&self, value: &Value, scope: &str, step: Option<&Step>, hops: usize, origin: &mut Origin) {
         if value.is_object() {
             origin.literals.push(value.clone());
         }
+        literal_texts(value, &mut origin.texts);
         let mut used = Vec::new();
         template_references(value, &mut used);
         for reference in used {
@@ -146,7 +156,9 @@ impl<'a> Facts<'a> {
 
     fn follow_input(&self, name: &str, scope: &str, hops: usize, origin: &mut Origin) {
         if scope.is_empty() {
-            origin.literals.extend(self.workflow.inputs.get(name).cloned());
+            let value = self.workflow.inputs.get(name);
+            origin.literals.extend(value.cloned());
+            value.inspect(|value| literal_texts(value, &mut origin.texts));
         } else if let Some(begin) = self.graph.step(&format!("{scope}(begin)"))
             && let Some(given) = begin.with.get(name)
         {

@@ -37,7 +37,7 @@ pub fn check(
 ) {
     let facts = Facts::new(workflow, environment, registry);
     let mut mistakes = Vec::new();
-    for guard in [g01::check, g04::check, g05::check, g06::check, g07::check, g08::check] {
+    for guard in [g01::check, g04::check, g05::check, g06::check, g07::check, g08::check, g09::check] {
         guard(&facts, &mut mistakes);
     }
     found.extend(mistakes.into_iter().map(|mistake| waived(mistake, waivers)));

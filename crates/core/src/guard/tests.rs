@@ -9,7 +9,7 @@ use crate::testing::{actions, compile_files, each, environment, mistakes, runboo
 use crate::workflow::{Expression, Phase, Step, StepPath};
 
 /// Guards that this version checks.
-const CHECKED: [&str; 6] = ["G01", "G04", "G05", "G06", "G07", "G08"];
+const CHECKED: [&str; 7] = ["G01", "G04", "G05", "G06", "G07", "G08", "G09"];
 
 #[test]
 fn each_guard_refuses_its_bad_example_and_allows_the_good_one() {
@@ -23,7 +23,7 @@ fn each_guard_refuses_its_bad_example_and_allows_the_good_one() {
 
 #[test]
 fn a_guard_that_is_not_checked_says_so() {
-    for code in ["G02", "G03", "G09"] {
+    for code in ["G02", "G03"] {
         assert!(explain(code).unwrap().rule.contains("not check it yet"), "{code}");
     }
 }
@@ -222,6 +222,57 @@ fn g06_wants_an_unfreeze_that_runs_whenever_the_freeze_ran() {
         go.phase = Phase::Finally;
     };
     assert_eq!(found("unfreeze:crons", &in_finally), Vec::<&str>::new());
+}
+
+#[test]
+fn g09_wants_the_new_value_at_every_place_whenever_it_was_made() {
+    let found = |rotate: &str, places: &str| {
+        mistakes(&format!(
+            "  - id: rotate\n    uses: supabase.rotate\n    tags: [\"rotate:jwt\"]\n{rotate}  - id: places\n    uses: secret.distribute\n{places}"
+        ))
+    };
+    let whole = "    with: { secret: jwt, value: \"{{ steps.rotate.jwt }}\" }\n";
+    assert_eq!(found("", whole), Vec::<String>::new());
+    for (rotate, places) in [
+        ("", "    if: vars.retries > 5\n"),
+        ("", "    continue_on_error: true\n"),
+        ("", "    for_each: { items: [], key: a }\n"),
+        ("    if: vars.retries > 5\n", "    if: vars.retries > 6\n"),
+    ] {
+        let mistakes = found(rotate, &format!("{places}{whole}"));
+        assert!(mistakes.len() == 1 && mistakes[0].starts_with("G09"), "{places}: {mistakes:?}");
+    }
+    for other in [
+        "    with: { secret: other, value: \"{{ steps.rotate.jwt }}\" }\n",
+        "    with: { secret: jwt, value: \"{{ secrets.token }}\" }\n",
+    ] {
+        let mistakes = found("", other);
+        assert!(mistakes.len() == 1 && mistakes[0].starts_with("G09"), "{other}: {mistakes:?}");
+    }
+    assert_eq!(
+        found("    if: vars.retries > 5\n", &format!("    if: vars.retries > 5\n{whole}")),
+        Vec::<String>::new()
+    );
+    let unlisted = "  - { id: rotate, uses: supabase.rotate, tags: [\"rotate:unlisted\"] }\n";
+    assert_eq!(mistakes(unlisted), Vec::<String>::new());
+}
+
+#[test]
+fn g09_knows_the_name_through_lists_and_inputs() {
+    let each = "for_each: { items: [jwt], as: name, key: \"{{ name }}\" }";
+    let rotate = format!(
+        "  - id: make\n    uses: secret.rotate\n    {each}\n    with: {{ secret: \"{{{{ name }}}}\" }}\n"
+    );
+    assert!(mistakes(&rotate)[0].starts_with("G09"));
+    let both = format!(
+        "{rotate}  - id: places\n    uses: secret.distribute\n    {each}\n    with: {{ secret: \"{{{{ name }}}}\", value: \"{{{{ steps.make[name].value }}}}\" }}\n"
+    );
+    assert_eq!(mistakes(&both), Vec::<String>::new());
+
+    let inner = "name: inner\nkind: maintenance\ninputs: { which: { type: string } }\nsteps:\n  - id: make\n    uses: secret.rotate\n    with: { secret: \"{{ inputs.which }}\" }\n";
+    let outer = runbook("  - id: sub\n    uses: ./inner.yaml\n    with: { which: jwt }\n");
+    let found = shown(&compile_files(&[("t.yaml", &outer), ("inner.yaml", inner)], &[]));
+    assert!(found.len() == 1 && found[0].starts_with("G09"), "{found:?}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! built, and the flags of the global config: what a runbook changes elsewhere reaches it no sooner
 //! than it would reach the real one.
 
+pub(crate) mod billing;
 mod jobs;
 mod media;
 
@@ -37,6 +38,7 @@ pub(crate) fn router(ctx: &Ctx) -> Router {
         .route("/api/messages/count", get(count_messages))
         .route("/api/messages", post(write_message))
         .route("/api/drills", get(drills))
+        .merge(billing::routes())
         .route("/hooks", get(all_posts))
         .route("/hooks/{name}", post(receive).get(posts))
         .merge(media::routes())

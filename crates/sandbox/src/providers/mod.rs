@@ -2,12 +2,14 @@
 //! `/paypal`, `/github` … One file each; this one only puts them together.
 
 mod cloudflare;
+mod deliver;
 mod github;
 mod pagerduty;
-mod paymongo;
-mod paypal;
+pub(crate) mod payment;
+pub(crate) mod paymongo;
+pub(crate) mod paypal;
 mod prometheus;
-mod resend;
+pub(crate) mod resend;
 mod sendgrid;
 
 pub(crate) use prometheus::{Metric, Traffic};
@@ -38,7 +40,27 @@ pub(crate) struct Providers {
     pub(crate) cloudflare: cloudflare::State,
 }
 
+/// What the first deployment of the application is told of the providers.
+pub(crate) struct Told {
+    pub(crate) paypal_webhook: String,
+    pub(crate) paymongo_secret: String,
+    pub(crate) email_key: String,
+}
+
 impl Providers {
+    /// As the application was set up: a webhook at each payment provider, a key at each e-mail provider.
+    pub(crate) fn founded(app_url: &str, now: jiff::Timestamp) -> (Self, Told) {
+        let (paypal, paypal_webhook) = paypal::State::with_webhook(format!("{app_url}/api/webhooks/paypal"));
+        let (paymongo, paymongo_secret) =
+            paymongo::State::with_webhook(format!("{app_url}/api/webhooks/paymongo"), now);
+        let (resend, email_key) = resend::State::with_key(now);
+        let sendgrid = sendgrid::State::with_key();
+        (
+            Self { paypal, paymongo, resend, sendgrid, ..Self::default() },
+            Told { paypal_webhook, paymongo_secret, email_key },
+        )
+    }
+
     /// For tests that compare; secrets only as digests.
     pub(crate) fn shown(&self) -> Value {
         json!({
@@ -90,6 +112,17 @@ pub(crate) fn router(ctx: &Ctx) -> Router {
         .nest("/github", github::router(ctx))
         .nest("/pagerduty", pagerduty::router(ctx))
         .nest("/cloudflare", cloudflare::router(ctx))
+}
+
+/// An error in the words of a service, where an action reads them.
+pub(crate) fn refusal(service: Service, status: axum::http::StatusCode) -> Option<Value> {
+    Some(match service {
+        Service::Paypal => paypal::fault(status),
+        Service::Paymongo => paymongo::fault(status),
+        Service::Resend => resend::fault(status),
+        Service::Sendgrid => sendgrid::fault(status),
+        _ => return None,
+    })
 }
 
 /// Which stand-in a path belongs to.

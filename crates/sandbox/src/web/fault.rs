@@ -271,8 +271,10 @@ fn refuse(service: Service, status: u16, retry_after: Option<u64>) -> Response {
             429 => "rate_limited".into_response(),
             _ => "rollup_error".into_response(),
         },
-        // Each of the others adds its own words where an action reads them.
-        _ => axum::Json(json!({ "ok": false, "error": reason })).into_response(),
+        other => {
+            let words = crate::providers::refusal(other, status);
+            axum::Json(words.unwrap_or_else(|| json!({ "ok": false, "error": reason }))).into_response()
+        }
     };
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -13,6 +13,8 @@ mod leftovers;
 mod live_runs;
 mod path_b;
 mod path_b_killed;
+mod path_c;
 mod plan;
 mod repository;
+mod spec_storage;
 mod world;

@@ -101,7 +101,7 @@ fn proxy(upstream: String) -> (String, Arc<Mutex<Vec<Exchange>>>) {
     (address, seen)
 }
 
-/// The operation of the description that a request is: the one with the fewest places for anything.
+/// The operation of the description that a request is: the one that names most of its path.
 fn operation<'a>(spec: &'a Value, method: &str, path: &str) -> Option<(String, &'a Value)> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let fits = |template: &str| {
@@ -116,7 +116,8 @@ fn operation<'a>(spec: &'a Value, method: &str, path: &str) -> Option<(String, &
         .filter(|(template, item)| fits(template) && item.get(method.to_lowercase()).is_some())
         .map(|(template, item)| (template, &item[method.to_lowercase()]))
         .collect();
-    found.sort_by_key(|(template, _)| template.matches('{').count());
+    let literal = |template: &str| template.split('/').filter(|part| !part.starts_with('{')).count();
+    found.sort_by_key(|(template, _)| std::cmp::Reverse(literal(template)));
     let (template, operation) = found.first()?;
     Some((format!("{method} {}", template.trim_end_matches('/')), operation))
 }
@@ -143,7 +144,8 @@ fn holds(spec: &Value, schema: &Value, body: &[u8], what: &str) {
     let mut whole = plain(schema);
     whole["components"] = plain(&spec["components"]);
     let validator = jsonschema::validator_for(&whole).unwrap();
-    let problems: Vec<String> = validator.iter_errors(&value).map(|e| format!("{e} at {}", e.instance_path())).collect();
+    let problems: Vec<String> =
+        validator.iter_errors(&value).map(|e| format!("{e} at {}", e.instance_path())).collect();
     assert!(problems.is_empty(), "{what}: {problems:?} in {value}");
 }
 
@@ -161,7 +163,8 @@ fn what_is_said_to_storage_and_by_its_stand_in_is_what_the_description_says() {
         "set storage.allow_delete_query = 'true'; delete from storage.objects where bucket_id = 'avatars'; \
          delete from storage.buckets where id = 'avatars'",
     );
-    let upstream = world.endpoints()["supabase_url"].as_str().unwrap().trim_start_matches("http://").to_owned();
+    let upstream =
+        world.endpoints()["supabase_url"].as_str().unwrap().trim_start_matches("http://").to_owned();
     let (address, seen) = proxy(upstream);
     let file = world.runbook_file(
         "name: walk\ntitle: Walk\nkind: maintenance\nsteps:\n\
@@ -175,7 +178,6 @@ fn what_is_said_to_storage_and_by_its_stand_in_is_what_the_description_says() {
          supabase: {{ project_url: \"http://{address}/projects/{{ref}}\" }}\n"
     );
     world.write("runbooks/environments/local.yaml", &environment);
-    world.write("new.txt", "");
     // Something new, so that the snapshot reads what is known of it.
     world.sql(&world.live(), "update storage.objects set updated_at = now() where name = 'take-004.ogg'");
     world.runbook(&["--json", "run", &file, "--env", "local", "--yes"]).ended(0);
@@ -185,16 +187,25 @@ fn what_is_said_to_storage_and_by_its_stand_in_is_what_the_description_says() {
         let path = exchange.path.split('?').next().unwrap();
         let (_, path) = path.split_once("/storage/v1").unwrap_or_else(|| panic!("{path}"));
         let found = operation(&spec, &exchange.method, path);
-        let (name, operation) = found.unwrap_or_else(|| panic!("{} {path} is not described", exchange.method));
+        let (name, operation) =
+            found.unwrap_or_else(|| panic!("{} {path} is not described", exchange.method));
         let what = format!("{name} {path}");
         if let Some(schema) = operation.pointer("/requestBody/content/application~1json/schema") {
             holds(&spec, schema, &exchange.request, &format!("the request {what}"));
         }
-        let class = if exchange.status < 300 { "200" } else if exchange.status < 500 { "4XX" } else { "5XX" };
+        let class = if exchange.status < 300 {
+            "200"
+        } else if exchange.status < 500 {
+            "4XX"
+        } else {
+            "5XX"
+        };
         let place = format!("/responses/{class}/content/application~1json/schema");
         match operation.pointer(&place) {
             Some(schema) => holds(&spec, schema, &exchange.response, &format!("the answer to {what}")),
-            None => assert!(exchange.status < 300, "{what} is answered {} with no description", exchange.status),
+            None => {
+                assert!(exchange.status < 300, "{what} is answered {} with no description", exchange.status)
+            }
         }
         used.insert(name);
     }

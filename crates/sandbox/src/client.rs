@@ -326,7 +326,8 @@ pub(crate) async fn fetch(
         lines.filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim()).next()
     };
     let body = answer[end + 4..].to_vec();
-    if field("content-length").and_then(|n| n.parse().ok()).is_some_and(|length: usize| length != body.len()) {
+    if field("content-length").and_then(|n| n.parse().ok()).is_some_and(|length: usize| length != body.len())
+    {
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     }
     let status = head.split(' ').nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);

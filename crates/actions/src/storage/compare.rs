@@ -82,9 +82,8 @@ pub(super) async fn compare(
 fn is_newer(row: &Row, entry: &Entry) -> bool {
     let touched = row.updated_at.is_some() && row.updated_at > entry.updated_at;
     let promised = row.metadata.as_ref();
-    let same_promise = promised.is_some_and(|says| {
-        says.size == Some(entry.size) && says.etag.is_some() && says.etag == entry.etag
-    });
+    let same_promise = promised
+        .is_some_and(|says| says.size == Some(entry.size) && says.etag.is_some() && says.etag == entry.etag);
     touched && !same_promise
 }
 

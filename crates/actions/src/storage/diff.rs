@@ -141,7 +141,10 @@ with:
         let lines = manifests
             .iter()
             .map(|m| {
-                format!("compares {} objects with the manifest of bucket {} of {}", m.at.objects, m.at.bucket, m.at.taken_at)
+                format!(
+                    "compares {} objects with the manifest of bucket {} of {}",
+                    m.at.objects, m.at.bucket, m.at.taken_at
+                )
             })
             .collect();
         Ok(Preview::Changes { lines, destroys: None })
@@ -238,8 +241,12 @@ impl Survey {
         let path = ctx.artifacts.join("differences.jsonl");
         let written = || -> std::io::Result<()> {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&ctx.artifacts)?;
-            let file =
-                std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            let file = std::fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&path)?;
             let mut file = std::io::BufWriter::new(file);
             for found in &self.differences {
                 serde_json::to_writer(&mut file, found)?;

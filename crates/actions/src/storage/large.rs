@@ -37,7 +37,8 @@ pub(super) async fn upload(
     let ctx = service.ctx;
     let mut copy = vault.copy(&entry.sha256, entry.size).await?;
     let mark = format!("upload-{}", &hex::encode(Sha256::digest(format!("{bucket}/{}", entry.name)))[..16]);
-    let begun: Option<Begun> = ctx.checkpoints.get(&mark).and_then(|saved| serde_json::from_value(saved).ok());
+    let begun: Option<Begun> =
+        ctx.checkpoints.get(&mark).and_then(|saved| serde_json::from_value(saved).ok());
     let mut offset = 0;
     let mut upload = None;
     if let Some(begun) = begun.filter(|begun| begun.etag == copy.etag)
@@ -51,7 +52,9 @@ pub(super) async fn upload(
         Some(upload) => upload,
         None => {
             let upload = create(service, bucket, entry).await?;
-            ctx.checkpoints.save(&mark, json!(Begun { upload: upload.clone(), etag: copy.etag.clone() })).await?;
+            ctx.checkpoints
+                .save(&mark, json!(Begun { upload: upload.clone(), etag: copy.etag.clone() }))
+                .await?;
             upload
         }
     };

@@ -173,7 +173,12 @@ pub(super) fn write(head: &Head, entries: &[Entry]) -> Result<String, ActionErro
     Ok(text)
 }
 
-pub(super) fn new_head(bucket: &super::service::Bucket, project: &str, at: Timestamp, entries: &[Entry]) -> Head {
+pub(super) fn new_head(
+    bucket: &super::service::Bucket,
+    project: &str,
+    at: Timestamp,
+    entries: &[Entry],
+) -> Head {
     Head {
         manifest: VERSION,
         bucket: bucket.name.clone(),
@@ -190,7 +195,8 @@ pub(super) fn new_head(bucket: &super::service::Bucket, project: &str, at: Times
 /// Reads a manifest whose sha256 was checked.
 pub(super) fn read(bucket: &str, key: &str, sha256: &str, text: &str) -> Result<Manifest, ActionError> {
     let refuse = |line: usize, why: String| {
-        ActionError::refused(format!("believe the manifest `{key}`, line {line}: {why}")).code("untrusted-manifest")
+        ActionError::refused(format!("believe the manifest `{key}`, line {line}: {why}"))
+            .code("untrusted-manifest")
     };
     // serde's words may quote what came; where it went wrong is enough.
     let misread = |line: usize, error: serde_json::Error| refuse(line, format!("column {}", error.column()));

@@ -151,8 +151,9 @@ pub(super) struct Found {
 }
 
 pub(super) fn header(name: &'static str, value: &str) -> Result<(HeaderName, HeaderValue), ActionError> {
-    let value = HeaderValue::from_str(value)
-        .map_err(|_| ActionError::refused(format!("send `{name}`: it holds characters that no header can")))?;
+    let value = HeaderValue::from_str(value).map_err(|_| {
+        ActionError::refused(format!("send `{name}`: it holds characters that no header can"))
+    })?;
     Ok((HeaderName::from_static(name), value))
 }
 
@@ -366,7 +367,8 @@ impl<'a> Service<'a> {
             // An empty object has no first byte.
             416 => Ok(Some(Found { size: 0, etag: None })),
             206 => {
-                let size = said.header(&CONTENT_RANGE).and_then(|range| range.rsplit('/').next()?.parse().ok());
+                let size =
+                    said.header(&CONTENT_RANGE).and_then(|range| range.rsplit('/').next()?.parse().ok());
                 let size = size.ok_or_else(|| {
                     ActionError::refused(format!("read the size of `{bucket}/{name}`: the answer has none"))
                 })?;

@@ -143,7 +143,9 @@ with:
             outputs.copied += taken.copied;
             outputs.lost += taken.lost;
             let room = NAMES_MAX.saturating_sub(outputs.lost_names.len());
-            outputs.lost_names.extend(lost.into_iter().take(room).map(|name| format!("{}/{name}", bucket.name)));
+            outputs
+                .lost_names
+                .extend(lost.into_iter().take(room).map(|name| format!("{}/{name}", bucket.name)));
             outputs.buckets.insert(bucket.name.clone(), taken);
         }
         let mut summary = format!("{} objects, {} copied", outputs.objects, outputs.copied);

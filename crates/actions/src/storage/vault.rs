@@ -92,8 +92,11 @@ impl Vault {
         check_bucket(&at.bucket)?;
         let place = format!("{}{}/", self.manifests(), at.bucket);
         if !at.key.starts_with(&place) || !is_sum(&at.sha256) {
-            return Err(ActionError::refused(format!("use `{}` as a manifest of bucket `{}`", at.key, at.bucket))
-                .hint(format!("Manifests lie under `{place}` and are named together with their sha256.")));
+            return Err(ActionError::refused(format!(
+                "use `{}` as a manifest of bucket `{}`",
+                at.key, at.bucket
+            ))
+            .hint(format!("Manifests lie under `{place}` and are named together with their sha256.")));
         }
         self.manifest(&at.bucket, &at.key, Some(&at.sha256)).await
     }
@@ -116,7 +119,9 @@ impl Vault {
                 if is_sum(&recorded) { recorded.as_str() } else { "none" }
             ))
             .code("checksum-mismatch")
-            .hint("The manifest or its .sha256 was altered. Take an earlier restore point and find out why."));
+            .hint(
+                "The manifest or its .sha256 was altered. Take an earlier restore point and find out why.",
+            ));
         }
         read(bucket, key, &sum, &text)
     }
@@ -146,7 +151,8 @@ impl Vault {
 
     /// Keeps small bytes and reads them back.
     pub(super) async fn put(&self, sha256: &str, bytes: Bytes) -> Result<(), ActionError> {
-        let digest = hex::decode(sha256).map_err(|error| ActionError::refused("use a sha256").because(error))?;
+        let digest =
+            hex::decode(sha256).map_err(|error| ActionError::refused("use a sha256").because(error))?;
         let size = bytes.len() as u64;
         self.store.put(&self.key(sha256), bytes, &digest).await?;
         self.prove(sha256, size).await
@@ -184,7 +190,11 @@ impl Vault {
             hash: Sha256::new(),
             sha256: sha256.into(),
         };
-        if info.size_bytes == size { Ok(copy) } else { Err(copy.wrong(&format!("{} bytes", info.size_bytes))) }
+        if info.size_bytes == size {
+            Ok(copy)
+        } else {
+            Err(copy.wrong(&format!("{} bytes", info.size_bytes)))
+        }
     }
 }
 
@@ -221,7 +231,11 @@ impl Copy {
     /// Refuses a copy whose bytes, all of them read, are not what its name promises.
     pub(super) fn check(&self) -> Result<(), ActionError> {
         let sum = hex::encode(self.hash.clone().finalize());
-        if self.read == self.size && sum == self.sha256 { Ok(()) } else { Err(self.wrong(&format!("sha256 {sum}"))) }
+        if self.read == self.size && sum == self.sha256 {
+            Ok(())
+        } else {
+            Err(self.wrong(&format!("sha256 {sum}")))
+        }
     }
 
     fn wrong(&self, found: &str) -> ActionError {

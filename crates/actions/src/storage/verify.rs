@@ -190,7 +190,8 @@ async fn bucket(
         if let Some(entry) = waiting.next() {
             let row = by_name.get(entry.name.as_str()).copied();
             return Some(
-                async move { Ok(Seen::Entry(entry, compare(service, name, entry, row, true).await?)) }.boxed(),
+                async move { Ok(Seen::Entry(entry, compare(service, name, entry, row, true).await?)) }
+                    .boxed(),
             );
         }
         let row = extras.next()?;

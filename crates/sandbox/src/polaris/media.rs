@@ -24,9 +24,7 @@ const URL_LIFE_S: u32 = 60;
 const BUCKET: &str = "recordings";
 
 pub(super) fn routes() -> Router<Ctx> {
-    Router::new()
-        .route("/api/recordings", post(upload))
-        .route("/api/recordings/{name}/play", get(play))
+    Router::new().route("/api/recordings", post(upload)).route("/api/recordings/{name}/play", get(play))
 }
 
 /// Where the files are, and who asks.
@@ -103,8 +101,7 @@ async fn upload(State(ctx): State<Ctx>, bytes: Bytes) -> Result<Response, Troubl
         return Err(bad(format!("a recording has 1 to {AUDIO_BYTES_MAX} bytes")));
     }
     let path = format!("/object/{BUCKET}/{}", wanted.name);
-    let headers =
-        [("content-type", "audio/ogg"), ("cache-control", "max-age=3600"), ("x-upsert", "true")];
+    let headers = [("content-type", "audio/ogg"), ("cache-control", "max-age=3600"), ("x-upsert", "true")];
     Storage::of(&build)?.call("POST", &path, &headers, &audio).await?;
     let shown = json!({ "ok": true, "name": wanted.name, "bytes": audio.len(), "sha256": sum(&audio) });
     Ok((StatusCode::CREATED, Json(shown)).into_response())

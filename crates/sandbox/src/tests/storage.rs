@@ -46,7 +46,10 @@ async fn an_upload_over_a_row_keeps_its_id_and_the_real_status_is_in_the_body() 
     let (status, _) = world.said("POST", "/bucket", br#"{"name":"docs","public":true}"#).await;
     assert_eq!(status, 200);
     let (status, again) = world.said("POST", "/bucket", br#"{"name":"docs"}"#).await;
-    assert_eq!((status, &again["statusCode"], &again["code"]), (400, &json!("409"), &json!("BucketAlreadyExists")));
+    assert_eq!(
+        (status, &again["statusCode"], &again["code"]),
+        (400, &json!("409"), &json!("BucketAlreadyExists"))
+    );
 
     let (status, first) = world.said("POST", "/object/docs/a/b.txt", b"one").await;
     assert_eq!((status, &first["Key"]), (200, &json!("docs/a/b.txt")));
@@ -171,7 +174,11 @@ async fn a_resumable_upload_takes_chunks_of_six_mebibytes_and_goes_on_where_it_w
     let url = format!("{}{path}", world.storage());
     let offset = request("HEAD", &url, &headers, Value::Null).await.unwrap();
     assert!(offset.head.contains(&format!("upload-offset: {CHUNK}")), "{}", offset.head);
-    assert_eq!(world.said("GET", "/object/docs/big.bin", b"").await.1["statusCode"], "404", "not before its end");
+    assert_eq!(
+        world.said("GET", "/object/docs/big.bin", b"").await.1["statusCode"],
+        "404",
+        "not before its end"
+    );
     assert_eq!(send(&world, &CHUNK.to_string(), &whole[CHUNK..]).await, 204);
     let read = world.files("GET", "/object/docs/big.bin", &[], b"").await.unwrap();
     assert_eq!((read.status, read.body == whole, read.content_type.as_str()), (200, true, "audio/ogg"));

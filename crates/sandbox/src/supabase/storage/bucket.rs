@@ -49,7 +49,12 @@ fn wanted(bytes: &Bytes, name: Option<String>) -> Reply<NewBucket> {
     let name = name.or(wanted.id).or(wanted.name).unwrap_or_default();
     check_bucket(&name)?;
     let file_size_limit = limit(wanted.file_size_limit)?;
-    Ok(NewBucket { name, public: wanted.public, file_size_limit, allowed_mime_types: wanted.allowed_mime_types })
+    Ok(NewBucket {
+        name,
+        public: wanted.public,
+        file_size_limit,
+        allowed_mime_types: wanted.allowed_mime_types,
+    })
 }
 
 pub(super) async fn list(
@@ -71,10 +76,7 @@ pub(super) async fn list(
     Ok(Json(page).into_response())
 }
 
-pub(super) async fn show(
-    State(ctx): State<Ctx>,
-    Path((reference, bucket)): Path<(String, String)>,
-) -> Reply {
+pub(super) async fn show(State(ctx): State<Ctx>, Path((reference, bucket)): Path<(String, String)>) -> Reply {
     Ok(Json(rows::bucket(&ctx, &reference, &bucket).await?).into_response())
 }
 

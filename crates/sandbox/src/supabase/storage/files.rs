@@ -19,7 +19,11 @@ pub(super) fn check_name(name: &str) -> Reply<()> {
         && name.len() <= NAME_BYTES_MAX
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.',!*&$@=;:+?/() ".contains(c))
         && name.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-    if fits { Ok(()) } else { Err(Refusal::new(400, "InvalidKey", "InvalidKey", format!("Invalid key: {name}"))) }
+    if fits {
+        Ok(())
+    } else {
+        Err(Refusal::new(400, "InvalidKey", "InvalidKey", format!("Invalid key: {name}")))
+    }
 }
 
 /// A bucket's name as the service takes it.

@@ -183,10 +183,7 @@ async fn head_of(ctx: &Ctx, reference: &str, bucket: &str, name: &str) -> Reply 
     Ok((headers, Body::empty()).into_response())
 }
 
-pub(super) async fn info(
-    State(ctx): State<Ctx>,
-    Path((reference, rest)): Path<(String, String)>,
-) -> Reply {
+pub(super) async fn info(State(ctx): State<Ctx>, Path((reference, rest)): Path<(String, String)>) -> Reply {
     let rest = rest.strip_prefix("authenticated/").or_else(|| rest.strip_prefix("public/")).unwrap_or(&rest);
     let (bucket, name) = rest.split_once('/').ok_or_else(Refusal::no_object)?;
     let object = row(&ctx, &reference, bucket, name).await?;
@@ -255,7 +252,11 @@ fn bounds(range: &str, length: usize) -> Option<(usize, usize)> {
 }
 
 async fn is_public(ctx: &Ctx, reference: &str, bucket: &str) -> Reply<()> {
-    if rows::bucket(ctx, reference, bucket).await?["public"] == true { Ok(()) } else { Err(Refusal::no_bucket()) }
+    if rows::bucket(ctx, reference, bucket).await?["public"] == true {
+        Ok(())
+    } else {
+        Err(Refusal::no_bucket())
+    }
 }
 
 pub(super) async fn public(
@@ -301,12 +302,7 @@ pub(super) async fn delete_many(
 }
 
 /// Rows first: a crash between leaves bytes that nobody names, which do no harm.
-pub(super) async fn remove(
-    ctx: &Ctx,
-    reference: &str,
-    bucket: &str,
-    names: &[String],
-) -> Reply<Vec<Object>> {
+pub(super) async fn remove(ctx: &Ctx, reference: &str, bucket: &str, names: &[String]) -> Reply<Vec<Object>> {
     let gone = rows::delete(ctx, reference, bucket, names).await?;
     for object in gone.iter().filter(|object| !object.version.is_empty()) {
         check_name(&object.name)?;

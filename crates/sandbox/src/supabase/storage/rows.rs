@@ -239,12 +239,7 @@ pub(super) async fn put(ctx: &Ctx, reference: &str, upload: Upload<'_>) -> Reply
 }
 
 /// Deletes rows and gives what they were.
-pub(super) async fn delete(
-    ctx: &Ctx,
-    reference: &str,
-    bucket: &str,
-    names: &[String],
-) -> Reply<Vec<Object>> {
+pub(super) async fn delete(ctx: &Ctx, reference: &str, bucket: &str, names: &[String]) -> Reply<Vec<Object>> {
     writable(ctx, reference).await?;
     // A transaction of its own on a connection of its own: the permission must not outlive it.
     let mut client = ctx.cluster.admin(reference).await?;

@@ -241,12 +241,15 @@ pub(crate) async fn lose(ctx: &Ctx) -> Result<(), SandboxError> {
     let (reference, _) = live(ctx).await?;
     let objects = all(ctx, &reference, "recordings").await?;
     if objects.is_empty() {
-        return Err(SandboxError::Refused { message: "lose files: there are none (is it seeded?)".to_owned() });
+        return Err(SandboxError::Refused {
+            message: "lose files: there are none (is it seeded?)".to_owned(),
+        });
     }
     let place = |row: &rows::Object| files::path(ctx, &reference, "recordings", &row.name, &row.version);
     let mut gone = Vec::new();
     for row in &objects {
-        let number: usize = row.name.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap_or(0);
+        let number: usize =
+            row.name.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap_or(0);
         match number % 1000 {
             0 | 1 => files::remove(&place(row))?,
             2 => files::write(&place(row), b"overwritten")?,

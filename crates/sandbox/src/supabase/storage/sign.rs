@@ -94,7 +94,8 @@ pub(super) async fn fetch(
 ) -> Reply {
     is_project(&ctx, &reference)?;
     let invalid = |why: &str| Refusal::new(400, "InvalidJWT", "InvalidJWT", why.to_owned());
-    let token = query.get("token").ok_or_else(|| invalid("querystring must have required property 'token'"))?;
+    let token =
+        query.get("token").ok_or_else(|| invalid("querystring must have required property 'token'"))?;
     let claims = token
         .split('.')
         .nth(1)
@@ -109,7 +110,12 @@ pub(super) async fn fetch(
         return Err(invalid("\"exp\" claim timestamp check failed"));
     }
     if claims["url"] != json!(format!("{bucket}/{name}")) {
-        return Err(Refusal::new(400, "InvalidSignature", "InvalidSignature", "Invalid signature".to_owned()));
+        return Err(Refusal::new(
+            400,
+            "InvalidSignature",
+            "InvalidSignature",
+            "Invalid signature".to_owned(),
+        ));
     }
     send(&ctx, &reference, (&bucket, &name), &headers).await
 }

@@ -198,8 +198,7 @@ async fn appended(ctx: &Ctx, reference: &str, id: &str, headers: &HeaderMap, byt
     if end > known.length || (length != CHUNK && end != known.length) {
         return Err(Refusal::bad("TusError", "every chunk but the last must be exactly 6 MiB"));
     }
-    let (about, part) =
-        paths(ctx, reference, id).ok_or_else(|| Refusal::bad("InvalidKey", "Invalid key"))?;
+    let (about, part) = paths(ctx, reference, id).ok_or_else(|| Refusal::bad("InvalidKey", "Invalid key"))?;
     let mut whole = files::read(&part)?.unwrap_or_default();
     whole.extend_from_slice(bytes);
     disk::write_private(&part, &whole)?;
@@ -218,10 +217,7 @@ async fn appended(ctx: &Ctx, reference: &str, id: &str, headers: &HeaderMap, byt
     Ok(answer(StatusCode::NO_CONTENT, Some(end)))
 }
 
-pub(super) async fn end(
-    State(ctx): State<Ctx>,
-    Path((reference, id)): Path<(String, String)>,
-) -> Response {
+pub(super) async fn end(State(ctx): State<Ctx>, Path((reference, id)): Path<(String, String)>) -> Response {
     plain(ended(&ctx, &reference, &id))
 }
 

@@ -330,7 +330,8 @@ pub(crate) async fn fetch(
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    if head.contains(['\0', '\t']) || path.contains([' ', '\r', '\n']) {
+    let texts = headers.iter().map(|(_, value)| *value).chain([path, host]);
+    if texts.into_iter().any(|text| text.contains(char::is_control)) || path.contains(' ') {
         return Err(invalid("the request holds characters that it must not"));
     }
     head.push_str("\r\n");

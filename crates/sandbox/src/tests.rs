@@ -16,6 +16,8 @@ use tokio::net::TcpStream;
 
 use super::*;
 
+mod storage;
+
 #[test]
 fn serve_when_started_as_daemon() {
     let Some(state_dir) = std::env::var_os("RUNBOOK_STATE_DIR") else { return };

@@ -20,7 +20,7 @@ pub(super) enum State {
     Missing,
     /// A row without bytes.
     Lost,
-    /// Other bytes, although its row was not touched since the manifest.
+    /// Other bytes than the manifest's, and than its own row promises or promised then.
     Damaged,
     /// Other bytes, and a row that was changed since: somebody put a newer version there.
     Changed,
@@ -34,7 +34,7 @@ pub enum Kind {
     Missing,
     /// A row whose bytes are gone.
     Lost,
-    /// Other bytes, although the row was not touched since the manifest was written.
+    /// Other bytes, although nobody put a newer version there.
     Damaged,
     /// A newer version, put there after the manifest was written. Bringing the old one back loses it.
     Changed,
@@ -62,10 +62,7 @@ pub(super) async fn compare(
 ) -> Result<State, ActionError> {
     let Some(row) = row else { return Ok(State::Missing) };
     let Some(found) = service.probe(bucket, &entry.name).await? else { return Ok(State::Lost) };
-    let differs = match (&row.updated_at, &entry.updated_at) {
-        (Some(now), Some(then)) if now > then => State::Changed,
-        _ => State::Damaged,
-    };
+    let differs = if is_newer(row, entry) { State::Changed } else { State::Damaged };
     if found.size != entry.size {
         return Ok(differs);
     }
@@ -78,6 +75,16 @@ pub(super) async fn compare(
         Some(sum) if sum == entry.sha256 => State::Same,
         Some(_) => differs,
     })
+}
+
+/// Whether the row was given other bytes since the manifest. A row that still promises the manifest's very bytes
+/// (it was touched, or restored) and does not have them is damaged.
+fn is_newer(row: &Row, entry: &Entry) -> bool {
+    let touched = row.updated_at.is_some() && row.updated_at > entry.updated_at;
+    let promised = row.metadata.as_ref();
+    let same_promise = promised
+        .is_some_and(|says| says.size == Some(entry.size) && says.etag.is_some() && says.etag == entry.etag);
+    touched && !same_promise
 }
 
 /// The sha256 of all bytes of an object, lower-case hex; none when they are not there.
@@ -100,5 +107,30 @@ pub(super) async fn hash(
         if service.ctx.stop.requested() {
             return Err(stopped());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_newer_version_is_told_from_damage() {
+        let entry: Entry = serde_json::from_value(json!({
+            "name": "a", "size": 3, "sha256": "", "etag": "\"t\"", "updated_at": "2026-02-01T00:00:00Z",
+        }))
+        .unwrap();
+        let row = |at: &str, size: u64, etag: &str| -> Row {
+            serde_json::from_value(
+                json!({ "name": "a", "updated_at": at, "metadata": { "size": size, "eTag": etag } }),
+            )
+            .unwrap()
+        };
+        let (old, new) = ("2026-02-01T00:00:00Z", "2026-02-02T00:00:00Z");
+        assert!(is_newer(&row(new, 3, "\"u\""), &entry), "other bytes were put there");
+        assert!(is_newer(&row(new, 4, "\"t\""), &entry));
+        assert!(!is_newer(&row(new, 3, "\"t\""), &entry), "the row promises the bytes of the manifest");
+        assert!(!is_newer(&row(old, 3, "\"u\""), &entry), "nobody touched the row");
     }
 }

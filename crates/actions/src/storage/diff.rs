@@ -56,7 +56,7 @@ pub struct Counts {
     pub missing: u64,
     /// A row whose bytes are gone.
     pub lost: u64,
-    /// Other bytes, although the row was not touched since.
+    /// Other bytes, although nobody put a newer version there.
     pub damaged: u64,
     /// A newer version, put there since.
     pub changed: u64,
@@ -87,7 +87,7 @@ pub struct Outputs {
     pub missing: u64,
     /// A row whose bytes are gone.
     pub lost: u64,
-    /// Other bytes, although the row was not touched since.
+    /// Other bytes, although nobody put a newer version there.
     pub damaged: u64,
     /// A newer version, put there since.
     pub changed: u64,

@@ -18,8 +18,8 @@ use crate::shared::Ctx;
 
 /// Small recordings.
 const TAKES: u32 = 40;
-/// Above the 6 MiB from which uploads must be resumable: one chunk and a half.
-const LONG_BYTES: usize = 9 * 1024 * 1024 + 123;
+/// Above the 6 MiB from which uploads must be resumable: a chunk and a bit.
+const LONG_BYTES: usize = 7 * 1024 * 1024 + 123;
 const LONG: &str = "sessions/long-session.ogg";
 /// Rows of a bucket that are read at a time.
 const PAGE: i64 = 1000;

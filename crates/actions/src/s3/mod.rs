@@ -6,5 +6,5 @@ mod source;
 mod store;
 
 pub use location::Location;
-pub use source::{Failure, ObjectInfo, Tap, inspect, read};
+pub use source::{Failure, ObjectInfo, Tap, inspect, read, read_range};
 pub use store::{Listed, Store};

@@ -482,6 +482,8 @@ pub(crate) enum BackupFormat {
 pub(crate) enum Damage {
     /// A migration that drops what it should not.
     BadMigration,
+    /// Rows that were deleted and changed by hand.
+    DeletedRows,
 }
 
 /// `sandbox fault`

@@ -33,6 +33,7 @@ const RLS_TESTS: [(&str, &str); 4] = [
     sample!("supabase/tests/rls/service_role.sql"),
 ];
 const BAD_MIGRATION: (&str, &str) = sample!("damage/20260309090000_tidy_profiles.sql");
+const DELETED_ROWS: (&str, &str) = sample!("damage/deleted_rows.sql");
 
 /// How many rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +62,8 @@ impl SeedSize {
 pub enum Damage {
     /// Migration 5, and then one that drops a column, rows and a policy, and breaks a function.
     BadMigration,
+    /// Two people's profiles are deleted with all that hangs on them, and a third one's is changed.
+    DeletedRows,
 }
 
 /// Writes migrations and tests of the sample application beside the sandbox, for runbooks to use.
@@ -109,14 +112,18 @@ pub(crate) async fn seed(ctx: &Ctx, size: SeedSize) -> Result<(), SandboxError> 
 
 /// Breaks the live project.
 pub(crate) async fn break_with(ctx: &Ctx, damage: Damage) -> Result<(), SandboxError> {
-    let Damage::BadMigration = damage;
     let (reference, mut client) = live(ctx).await?;
     let failed = |source| SandboxError::database("break", &reference)(source);
     let transaction = client.transaction().await.map_err(failed)?;
-    for migration in MIGRATIONS[SEEDED..].iter().chain([&BAD_MIGRATION]) {
-        if !is_applied(&transaction, migration, &reference).await? {
-            migrate(&transaction, migration, &reference).await?;
+    match damage {
+        Damage::BadMigration => {
+            for migration in MIGRATIONS[SEEDED..].iter().chain([&BAD_MIGRATION]) {
+                if !is_applied(&transaction, migration, &reference).await? {
+                    migrate(&transaction, migration, &reference).await?;
+                }
+            }
         }
+        Damage::DeletedRows => transaction.batch_execute(DELETED_ROWS.1).await.map_err(failed)?,
     }
     transaction.commit().await.map_err(failed)?;
     ctx.change(|world| world.damaged = Some(Timestamp::now()))

@@ -12,6 +12,7 @@ mod session;
 mod split;
 mod sql;
 mod suite;
+mod temporary;
 mod upsert;
 mod words;
 
@@ -20,9 +21,13 @@ pub use execute::{Execute, ExecuteOutputs, ExecuteParams};
 pub use migrate::{Migrate, MigrateOutputs, MigrateParams};
 pub use query::{Expect, Query, QueryOutputs, QueryParams};
 pub use restore::{Profile, Restore, RestoreOutputs, RestoreParams, Skipped, Verify};
-pub use rows::{Columns, ExtractOutputs, ExtractParams, ExtractRows, ParentRows, RowsFile, Via};
+pub use rows::{
+    Columns, ExtractOutputs, ExtractParams, ExtractRows, ParentRows, RestoreTable, RestoreTableOutputs,
+    RestoreTableParams, RowsFile, Via,
+};
 pub use session::{Session, connect, fence};
 pub use suite::{Identity, Test, TestOutputs, TestParams, TestResult};
+pub use temporary::{CreateDatabase, CreateParams, CreatedDatabase, DropDatabase, DropOutputs, DropParams};
 pub use upsert::{
     ChangedColumn, Difference, DifferenceOutputs, DifferenceParams, Update, UpdateWord, Upsert, UpsertOutputs,
     UpsertParams,

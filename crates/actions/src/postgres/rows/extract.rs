@@ -162,6 +162,7 @@ async fn from_dump(
     let want = Want {
         table: table.clone(),
         wanted,
+        all: false,
         columns: params.columns.clone(),
         unique: params.unique,
         max_rows: params.max_rows,
@@ -306,6 +307,7 @@ async fn parents(
         wants.push(Want {
             table: key.parent.clone(),
             wanted: wanted.clone(),
+            all: false,
             columns: None,
             // What is referred to is unique, or it could not be.
             unique: true,

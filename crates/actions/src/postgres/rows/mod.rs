@@ -6,6 +6,7 @@ mod extract;
 pub(crate) mod file;
 mod index;
 mod keys;
+mod load;
 mod pick;
 mod scan;
 pub(crate) mod source;
@@ -13,6 +14,7 @@ pub(crate) mod source;
 pub use extract::{ExtractOutputs, ExtractParams, ExtractRows, ParentRows, Via};
 pub use file::RowsFile;
 pub use keys::Columns;
+pub use load::{RestoreTable, RestoreTableOutputs, RestoreTableParams};
 
 #[cfg(test)]
 mod tests;

@@ -35,6 +35,8 @@ impl From<ActionError> for Halt {
 pub(super) struct Want {
     pub(super) table: QualifiedName,
     pub(super) wanted: Wanted,
+    /// Every row, whatever its key.
+    pub(super) all: bool,
     /// The columns to write; all when left out.
     pub(super) columns: Option<Vec<String>>,
     /// Somebody says that a key names one row at most.
@@ -180,7 +182,7 @@ impl Picker {
 
     fn row(&mut self, fields: &[Option<&[u8]>]) -> Result<(), ActionError> {
         let Self { lookup, key_at, .. } = self;
-        if !lookup.has(key_at.iter().map(|at| fields[*at])) {
+        if !self.want.all && !lookup.has(key_at.iter().map(|at| fields[*at])) {
             return Ok(());
         }
         if fields.iter().flatten().any(|value| std::str::from_utf8(value).is_err()) {
@@ -202,12 +204,12 @@ impl Picker {
 
     /// Nothing more can come: each key names one row, and all were found.
     pub(super) fn is_done(&self) -> bool {
-        self.begun && self.unique && self.lookup.all_found()
+        self.begun && !self.want.all && self.unique && self.lookup.all_found()
     }
 
     /// Every key named a row.
     pub(super) fn has_all(&self) -> bool {
-        self.begun && self.lookup.all_found()
+        self.begun && !self.want.all && self.lookup.all_found()
     }
 
     pub(super) fn finish(self) -> Result<Picked, ActionError> {

@@ -334,7 +334,7 @@ impl<'a> Source<'a> {
 }
 
 /// Refuses a name that is not `schema.table`; a table's name may hold dots.
-pub(super) fn table_name(text: &str) -> Result<QualifiedName, ActionError> {
+pub(crate) fn table_name(text: &str) -> Result<QualifiedName, ActionError> {
     match text.split_once('.') {
         Some((schema, name)) if !schema.is_empty() && !name.is_empty() => {
             Ok(QualifiedName { schema: Some(schema.into()), name: name.into() })

@@ -307,7 +307,7 @@ impl Work<'_> {
         file.write(format!("-- Puts the rows of {} back as they were.\nbegin;\n", target.shown()).as_bytes())?;
         let sql = format!(
             "select array[{}]::text[], k.\"*fresh\", array[{}]::text[] from pg_temp.{TOUCHED} k \
-             left join pg_temp.{BEFORE} b on {} order by 1",
+             left join pg_temp.{BEFORE} b on {} order by 2, 1",
             texts(&target.conflict, "k"),
             texts(stored, "b"),
             target.same("b", "k")
@@ -317,20 +317,28 @@ impl Work<'_> {
         let rows = self.session.client.query_raw(&sql, none).await.map_err(failed)?;
         futures_util::pin_mut!(rows);
         let changeable = target.changeable();
+        let names = listed(&target.conflict, "");
+        let mut removes = false;
         while let Some(row) = rows.try_next().await.map_err(failed)? {
             let (key, fresh): (Vec<&str>, bool) = (row.get(0), row.get(1));
             let old: Vec<Option<&str>> = row.get(2);
-            let at: Vec<_> = target.conflict.iter().zip(key).map(|(n, v)| format!("{} = {}", quoted(n), literal(v))).collect();
-            let at = at.join(" and ");
+            let key: Vec<_> = key.into_iter().map(literal).collect();
             let line = if fresh {
-                format!("delete from {} where {at};\n", target.name)
+                // In one statement, since rows that go may point at each other.
+                let before = if removes { ",".into() } else { format!("delete from {} where ({names}) in (", target.name) };
+                removes = true;
+                format!("{before}\n  ({})", key.join(", "))
             } else {
                 let value = |value: Option<&str>| value.map_or_else(|| "null".into(), literal);
                 let set: Vec<_> = stored.iter().zip(old).filter(|(name, _)| changeable.contains(name))
                     .map(|(name, old)| format!("{} = {}", quoted(name), value(old))).collect();
-                format!("update {} set {} where {at};\n", target.name, set.join(", "))
+                let at: Vec<_> = target.conflict.iter().zip(key).map(|(n, v)| format!("{} = {v}", quoted(n))).collect();
+                format!("update {} set {} where {};\n", target.name, set.join(", "), at.join(" and "))
             };
             file.write(line.as_bytes())?;
+        }
+        if removes {
+            file.write(b");\n")?;
         }
         file.write(b"commit;\n")?;
         Ok(file.finish()?.0)

@@ -11,6 +11,7 @@ mod target;
 mod undo;
 
 pub use action::Upsert;
+pub(super) use stage::quiet;
 pub use difference::Difference;
 pub use params::{
     ChangedColumn, DifferenceOutputs, DifferenceParams, Update, UpdateWord, UpsertOutputs, UpsertParams,

@@ -24,7 +24,7 @@ struct Masked {
 }
 
 /// As [`failed`], but for what the server says of data: its message quotes values.
-pub(super) fn quiet(attempted: impl Into<String>, error: tokio_postgres::Error) -> ActionError {
+pub(in crate::postgres) fn quiet(attempted: impl Into<String>, error: tokio_postgres::Error) -> ActionError {
     let Some(said) = error.as_db_error().filter(|said| matches!(&said.code().code()[..2], "22" | "23" | "P0"))
     else {
         return failed(attempted, error);

@@ -146,8 +146,9 @@ impl Target {
                    (select array_agg(x order by x) from unnest($2::text[]) x) limit 1";
         let found = timed(session.client.query_opt(sql, &[&self.name, &self.conflict]), || {
             format!("look at the constraints of `{}` in `{}`", self.shown(), session.label)
-        });
-        match found.await? {
+        })
+        .await?;
+        match found {
             Some(_) => Ok(()),
             None => Err(self
                 .refused(format!("it has no unique constraint on {}", self.conflict.join(", ")))

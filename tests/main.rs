@@ -11,6 +11,7 @@ mod guards;
 mod in_doubt;
 mod leftovers;
 mod live_runs;
+mod path_a;
 mod path_b;
 mod path_b_killed;
 mod path_c;

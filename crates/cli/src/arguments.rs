@@ -514,6 +514,8 @@ pub(crate) enum Damage {
     BadMigration,
     /// Files of Storage vanish or have other bytes, with and without their rows.
     LostFiles,
+    /// Rows that were deleted and changed by hand.
+    DeletedRows,
 }
 
 /// `sandbox fault`

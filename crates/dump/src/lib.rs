@@ -7,6 +7,8 @@
 //! | `archive` | the custom format: header, table of contents, blocks of rows and large objects       |
 //! | [`order`] | the order in which pg_restore goes through an archive                                |
 //! | [`script`]| the SQL of an archive's entries                                                      |
+//! | [`Schema`]| what the statements say of tables: columns, keys, references, partitions             |
+//! | `values`, [`Insert`] | the values of single rows                                                 |
 //!
 //! The one rule: a reader says `None` only after the dump's own end. A dump that is cut off, at whichever byte, is
 //! [`DumpError::CutOff`] or another error, never a short success; a psql command is refused, never executed; and
@@ -37,13 +39,16 @@
 mod archive;
 mod error;
 mod format;
+mod insert;
 mod limits;
 mod open;
 pub mod order;
 mod ratio;
 mod rows;
+mod schema;
 pub mod script;
 mod sql;
+mod values;
 mod window;
 
 pub use archive::{
@@ -52,6 +57,9 @@ pub use archive::{
 };
 pub use error::{DumpError, Place};
 pub use format::{Format, SNIFF_BYTES};
+pub use insert::{Insert, InsertError, Inserted};
 pub use limits::Limits;
 pub use open::{Dump, Source, open};
+pub use schema::{Column, ForeignKey, Schema, Table};
 pub use sql::{Banner, Copy, Event, Kind, Meta, Position, QualifiedName, SqlReader, Statement};
+pub use values::{ValueError, copy_fields, push_copy_field};

@@ -39,6 +39,11 @@ impl<R: Read> Window<R> {
         Self { block: Some(block), ..Self::new(inner, base) }
     }
 
+    /// A window on the part of a stream that begins at this byte of it.
+    pub(crate) fn from_offset(inner: R, base: usize, offset: u64) -> Self {
+        Self { offset, ..Self::new(inner, base) }
+    }
+
     /// Where the unconsumed bytes begin, for messages.
     pub(crate) fn place(&self) -> Place {
         self.block.map_or(Place::Line(self.line), Place::Byte)

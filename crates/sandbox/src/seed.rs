@@ -35,6 +35,7 @@ const RLS_TESTS: [(&str, &str); 4] = [
     sample!("supabase/tests/rls/service_role.sql"),
 ];
 const BAD_MIGRATION: (&str, &str) = sample!("damage/20260309090000_tidy_profiles.sql");
+const DELETED_ROWS: (&str, &str) = sample!("damage/deleted_rows.sql");
 
 /// How many rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +66,8 @@ pub enum Damage {
     BadMigration,
     /// Files of some objects vanish while their rows stay, some objects vanish altogether, one has other bytes.
     LostFiles,
+    /// Two people's profiles are deleted with all that hangs on them, and a third one's is changed.
+    DeletedRows,
 }
 
 /// Writes migrations and tests of the sample application beside the sandbox, for runbooks to use.
@@ -115,19 +118,23 @@ pub(crate) async fn seed(ctx: &Ctx, size: SeedSize) -> Result<(), SandboxError> 
 /// Breaks the live project.
 pub(crate) async fn break_with(ctx: &Ctx, damage: Damage) -> Result<(), SandboxError> {
     match damage {
-        Damage::BadMigration => apply_bad_migration(ctx).await?,
+        Damage::BadMigration | Damage::DeletedRows => damage_rows(ctx, damage).await?,
         Damage::LostFiles => storage::lose(ctx).await?,
     }
     ctx.change(|world| world.damaged = Some(Timestamp::now()))
 }
 
-async fn apply_bad_migration(ctx: &Ctx) -> Result<(), SandboxError> {
+async fn damage_rows(ctx: &Ctx, damage: Damage) -> Result<(), SandboxError> {
     let (reference, mut client) = live(ctx).await?;
     let failed = |source| SandboxError::database("break", &reference)(source);
     let transaction = client.transaction().await.map_err(failed)?;
-    for migration in MIGRATIONS[SEEDED..].iter().chain([&BAD_MIGRATION]) {
-        if !is_applied(&transaction, migration, &reference).await? {
-            migrate(&transaction, migration, &reference).await?;
+    if damage == Damage::DeletedRows {
+        transaction.batch_execute(DELETED_ROWS.1).await.map_err(failed)?;
+    } else {
+        for migration in MIGRATIONS[SEEDED..].iter().chain([&BAD_MIGRATION]) {
+            if !is_applied(&transaction, migration, &reference).await? {
+                migrate(&transaction, migration, &reference).await?;
+            }
         }
     }
     transaction.commit().await.map_err(failed)

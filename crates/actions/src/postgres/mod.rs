@@ -7,10 +7,13 @@ mod execute;
 mod migrate;
 mod query;
 mod restore;
+mod rows;
 mod session;
 mod split;
 mod sql;
 mod suite;
+mod temporary;
+mod upsert;
 mod words;
 
 pub use check::{Check, CheckOutputs, CheckParams, Checked};
@@ -18,8 +21,17 @@ pub use execute::{Execute, ExecuteOutputs, ExecuteParams};
 pub use migrate::{Migrate, MigrateOutputs, MigrateParams};
 pub use query::{Expect, Query, QueryOutputs, QueryParams};
 pub use restore::{Profile, Restore, RestoreOutputs, RestoreParams, Skipped, Verify};
+pub use rows::{
+    Columns, ExtractOutputs, ExtractParams, ExtractRows, ParentRows, RestoreTable, RestoreTableOutputs,
+    RestoreTableParams, RowsFile, Via,
+};
 pub use session::{Session, connect, fence};
 pub use suite::{Identity, Test, TestOutputs, TestParams, TestResult};
+pub use temporary::{CreateDatabase, CreateParams, CreatedDatabase, DropDatabase, DropOutputs, DropParams};
+pub use upsert::{
+    ChangedColumn, Difference, DifferenceOutputs, DifferenceParams, Update, UpdateWord, Upsert,
+    UpsertOutputs, UpsertParams,
+};
 
 #[cfg(test)]
 mod tests;

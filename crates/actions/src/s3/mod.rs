@@ -9,5 +9,5 @@ mod store;
 pub use location::Location;
 pub(crate) use objects::PartedUpload;
 pub(crate) use source::Pinned;
-pub use source::{Failure, ObjectInfo, Tap, inspect, read};
+pub use source::{Failure, ObjectInfo, Tap, inspect, read, read_range};
 pub use store::{Listed, Store};

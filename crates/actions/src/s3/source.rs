@@ -6,7 +6,8 @@
 
 use std::fmt;
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -72,6 +73,23 @@ fn file_info(found: &Metadata) -> ObjectInfo {
 
 /// Starts to read an object that [`inspect`] saw; the bytes are those, or the reader fails.
 pub async fn read(ctx: &Context, at: &Location, info: &ObjectInfo) -> Result<Tap, ActionError> {
+    read_range(ctx, at, info, 0..info.size_bytes).await
+}
+
+/// The same for a part of it. What the [`Tap`] says of size and sha256 is that of the part.
+pub async fn read_range(
+    ctx: &Context,
+    at: &Location,
+    info: &ObjectInfo,
+    range: Range<u64>,
+) -> Result<Tap, ActionError> {
+    if range.start > range.end || range.end > info.size_bytes {
+        return Err(ActionError::refused(format!(
+            "read bytes {} to {} of `{at}`: it has {}",
+            range.start, range.end, info.size_bytes
+        )));
+    }
+    let size = range.end - range.start;
     let from = match at {
         Location::S3 { bucket, key } => {
             let Some(etag) = info.etag.clone() else {
@@ -80,12 +98,13 @@ pub async fn read(ctx: &Context, at: &Location, info: &ObjectInfo) -> Result<Tap
             let store = Store::bucket(ctx, bucket).await?;
             let (send, parts) = mpsc::channel(1);
             let object = Pinned { store, key: key.clone(), etag };
-            let pump = tokio::spawn(pump(object, info.size_bytes, send));
+            let pump = tokio::spawn(pump(object, range, send));
             From::Store { parts, current: Bytes::new(), _pump: StopOnDrop(pump) }
         }
         Location::File(path) => {
-            let file = File::open(path)
-                .map_err(|error| ActionError::refused(format!("open `{at}`")).because(error))?;
+            let broken = |error| ActionError::refused(format!("open `{at}`")).because(error);
+            let mut file = File::open(path).map_err(broken)?;
+            file.seek(io::SeekFrom::Start(range.start)).map_err(broken)?;
             From::File { file, path: path.clone(), etag: info.etag.clone() }
         }
     };
@@ -93,7 +112,7 @@ pub async fn read(ctx: &Context, at: &Location, info: &ObjectInfo) -> Result<Tap
         state: Mutex::new(State { from, hash: Sha256::new(), ended: false, failure: None }),
         read: AtomicU64::new(0),
         cancelled: AtomicBool::new(false),
-        size: info.size_bytes,
+        size,
     })))
 }
 
@@ -239,9 +258,10 @@ impl From {
                 Ok(n)
             }
             Self::File { file, path, etag } => {
-                let n = file.read(into).map_err(|error| Failure::Broken(error.to_string()))?;
-                let now = if n == 0 { Some(etag_of(path)) } else { None };
-                if seen + n as u64 > size || now.is_some_and(|now| seen != size || now != *etag) {
+                let left = usize::try_from(size - seen).unwrap_or(usize::MAX).min(into.len());
+                let n = file.read(&mut into[..left]).map_err(|error| Failure::Broken(error.to_string()))?;
+                // One that grew or was written anew has another size or time of change by now.
+                if n == 0 && (seen != size || etag_of(path) != *etag) {
                     return Err(Failure::Changed);
                 }
                 Ok(n)
@@ -262,11 +282,12 @@ pub(crate) struct Pinned {
 }
 
 /// Fetches all parts, a few at a time, and hands them on in order. Ends when nobody listens.
-async fn pump(object: Pinned, size: u64, send: mpsc::Sender<Result<Bytes, Failure>>) {
+async fn pump(object: Pinned, range: Range<u64>, send: mpsc::Sender<Result<Bytes, Failure>>) {
     let object = &object;
-    let starts = (0..size.div_ceil(PART_BYTES)).map(|n| n * PART_BYTES);
+    let parts = (range.end - range.start).div_ceil(PART_BYTES);
+    let starts = (0..parts).map(|n| range.start + n * PART_BYTES);
     let mut parts = futures_util::stream::iter(starts)
-        .map(|from| object.part(from, (from + PART_BYTES).min(size)))
+        .map(|from| object.part(from, (from + PART_BYTES).min(range.end)))
         .buffered(PARTS_IN_FLIGHT);
     while let Some(part) = parts.next().await {
         let over = part.is_err();

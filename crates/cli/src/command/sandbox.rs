@@ -69,9 +69,17 @@ async fn carry_out(ui: &Ui, state_dir: &Path, command: &SandboxCommand) -> Resul
             let text = format!("s3://{}/{} ({})", stored.bucket, stored.key, bytes(stored.size_bytes));
             told(ui, json!(stored), &text);
         }
-        SandboxCommand::Break { damage: Damage::BadMigration } => {
-            sandbox::break_with(&running(state_dir).await?, sandbox::Damage::BadMigration).await?;
-            told(ui, json!({}), "a bad migration was applied to the live database");
+        SandboxCommand::Break { damage } => {
+            let (damage, text) = match damage {
+                Damage::BadMigration => {
+                    (sandbox::Damage::BadMigration, "a bad migration was applied to the live database")
+                }
+                Damage::DeletedRows => {
+                    (sandbox::Damage::DeletedRows, "rows of the live database were deleted and changed")
+                }
+            };
+            sandbox::break_with(&running(state_dir).await?, damage).await?;
+            told(ui, json!({}), text);
         }
         SandboxCommand::Break { damage: Damage::LostFiles } => {
             sandbox::break_with(&running(state_dir).await?, sandbox::Damage::LostFiles).await?;

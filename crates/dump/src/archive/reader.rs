@@ -106,6 +106,24 @@ impl<R: Read> ArchiveReader<R> {
         Ok(Self { window, header, toc, spans: Vec::new(), seen, open: Open::None, codec, limits, data_start })
     }
 
+    /// With this archive's header and table of contents, reads blocks from elsewhere: from a range of it that begins
+    /// at byte `offset`. What stands there is held to the table of contents like any block.
+    pub fn at_block<S: Read>(self, input: S, offset: u64) -> ArchiveReader<S> {
+        let Self { header, toc, seen, codec, limits, data_start, .. } = self;
+        let window = Window::from_offset(input, 256 << 10, offset);
+        ArchiveReader {
+            window,
+            header,
+            toc,
+            spans: Vec::new(),
+            seen,
+            open: Open::None,
+            codec,
+            limits,
+            data_start,
+        }
+    }
+
     /// What the archive says of itself.
     pub fn header(&self) -> &Header {
         &self.header

@@ -15,4 +15,5 @@ mod path_b;
 mod path_b_killed;
 mod plan;
 mod repository;
+mod staging_refresh;
 mod world;

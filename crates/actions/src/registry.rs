@@ -25,6 +25,8 @@ pub fn registry() -> impl Registry {
         action(backup::Select),
         action(postgres::Check),
         action(postgres::Execute),
+        action(postgres::LeakCheck),
+        action(postgres::Mask),
         action(postgres::Migrate),
         action(postgres::Query),
         action(postgres::Restore),

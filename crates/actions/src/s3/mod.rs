@@ -6,5 +6,6 @@ mod source;
 mod store;
 
 pub use location::Location;
-pub use source::{Failure, ObjectInfo, Tap, inspect, read};
+pub use source::{Failure, ObjectInfo, Tap, inspect, inspect_from, read, read_from};
+pub(crate) use store::settings;
 pub use store::{Listed, Store};

@@ -48,9 +48,20 @@ pub struct ObjectInfo {
 
 /// Looks at an object without reading it. One that is not there is refused.
 pub async fn inspect(ctx: &Context, at: &Location) -> Result<ObjectInfo, ActionError> {
+    inspect_from(ctx, None, at).await
+}
+
+/// The same, in the store of one of the environment's `backup_sources`.
+pub async fn inspect_from(
+    ctx: &Context,
+    source: Option<&str>,
+    at: &Location,
+) -> Result<ObjectInfo, ActionError> {
     let gone = || ActionError::refused(format!("find `{at}`: it is not there")).code("object-missing");
     match at {
-        Location::S3 { bucket, key } => Store::bucket(ctx, bucket).await?.head(key).await?.ok_or_else(gone),
+        Location::S3 { bucket, key } => {
+            Store::bucket_of(ctx, source, bucket).await?.head(key).await?.ok_or_else(gone)
+        }
         Location::File(path) => match std::fs::metadata(path) {
             Ok(found) => Ok(file_info(&found)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(gone()),
@@ -72,12 +83,22 @@ fn file_info(found: &Metadata) -> ObjectInfo {
 
 /// Starts to read an object that [`inspect`] saw; the bytes are those, or the reader fails.
 pub async fn read(ctx: &Context, at: &Location, info: &ObjectInfo) -> Result<Tap, ActionError> {
+    read_from(ctx, None, at, info).await
+}
+
+/// The same, from the store of one of the environment's `backup_sources`.
+pub async fn read_from(
+    ctx: &Context,
+    source: Option<&str>,
+    at: &Location,
+    info: &ObjectInfo,
+) -> Result<Tap, ActionError> {
     let from = match at {
         Location::S3 { bucket, key } => {
             let Some(etag) = info.etag.clone() else {
                 return Err(ActionError::refused(format!("bind the reading of `{at}`: it has no ETag")));
             };
-            let store = Store::bucket(ctx, bucket).await?;
+            let store = Store::bucket_of(ctx, source, bucket).await?;
             let (send, parts) = mpsc::channel(1);
             let object = Pinned { store, key: key.clone(), etag };
             let pump = tokio::spawn(pump(object, info.size_bytes, send));

@@ -193,6 +193,7 @@ fn a_drill_whose_scratch_database_is_the_live_one_is_refused_and_a_real_scratch_
     let guarded = &world.records(&said.run())[0]["guarded"];
     assert_eq!(guarded[0]["environment"], "elsewhere", "{guarded}");
     assert_eq!(guarded[1]["environment"], "local", "{guarded}");
+    world.runbook(&["cancel", &said.run()]).ended(0);
 
     let file = drill(&world, "rehearsal", &known);
     world.runbook(&["--json", "run", &file, "--env", "local", "--yes"]).ended(0);
@@ -208,6 +209,7 @@ fn a_drill_waits_until_every_live_database_is_known() {
     let refused = world.records(&said.run()).into_iter().find(|r| r["kind"] == "step_refused").unwrap();
     let text = refused.to_string();
     assert!(text.contains("elsewhere/live") && text.contains("identity"), "{text}");
+    world.runbook(&["cancel", &said.run()]).ended(0);
     let waive = ["--waive", "G02", "--reason", "the other one is gone"];
     let run = ["--json", "run", file.as_str(), "--env", "local", "--yes"];
     world.runbook(&[&run[..], &waive[..]].concat()).ended(0);

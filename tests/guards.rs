@@ -4,8 +4,10 @@
 use crate::world::{World, binary, root};
 
 /// Each guard that this version checks, and the environment that its two runbooks are for.
-const GUARDS: [(&str, &str); 7] = [
+const GUARDS: [(&str, &str); 9] = [
     ("G01", "staging"),
+    ("G02", "staging"),
+    ("G03", "staging"),
     ("G04", "staging"),
     ("G05", "production"),
     ("G06", "staging"),
@@ -138,4 +140,78 @@ fn a_live_database_written_out_by_hand_is_refused_when_the_step_starts() {
     assert!(refused["message"].as_str().unwrap().contains("G01"), "{refused}");
     assert!(!records.iter().any(|record| record["kind"] == "attempt_started"));
     assert_eq!(world.database(live), before);
+}
+
+/// A drill that writes to what the environment calls `scratch`.
+const DRILL: &str = r#"
+name: rehearse
+title: Write to a scratch database
+kind: drill
+steps:
+  - id: write
+    uses: postgres.execute
+    with: { connection: "{{ connections.scratch }}", sql: create table public.rehearsed (n integer) }
+"#;
+
+/// A world with a project beside the live one, and a drill; the scratch connection leads to the database that is
+/// given, by a name of the host that no comparison of texts knows.
+fn drill(world: &World, database: &str, more: &str) -> String {
+    let endpoints = world.endpoints();
+    let path = world.write("runbooks/drill.yaml", DRILL);
+    world.write(
+        "runbooks/environments/local.yaml",
+        &format!(
+            "name: local\nextends: sandbox\nsecrets: {{ admin: {{ file: {} }} }}\nconnections:\n  scratch: {{ host: \"127.1\", port: {}, user: supabase_admin, database: {database}, password: \"{{{{ secrets.admin }}}}\", tls: disable }}\n",
+            world.state().join("sandbox/secrets/admin_password").display(),
+            endpoints["postgres_port"],
+        ),
+    );
+    world.write("runbooks/environments/elsewhere.yaml", more);
+    path.to_string_lossy().into_owned()
+}
+
+fn elsewhere(identity: &str) -> String {
+    format!(
+        "name: elsewhere\nkind: production\ndata: production\nsecrets: {{ password: {{ env: GUARDS_DATABASE_PASSWORD }} }}\nconnections:\n  live: {{ host: live.invalid, user: postgres, database: postgres, password: \"{{{{ secrets.password }}}}\", live: true{identity} }}\n"
+    )
+}
+
+#[test]
+fn a_drill_whose_scratch_database_is_the_live_one_is_refused_and_a_real_scratch_is_written_to() {
+    let world = World::with_data();
+    let live = world.live();
+    world.sql("postgres", "create database rehearsal");
+    let known = elsewhere(", identity: 7000000000000000001/postgres");
+
+    let file = drill(&world, &live, &known);
+    world.runbook(&["check", &file, "--env", "local"]).ended(0);
+    let said = world.runbook(&["--json", "run", &file, "--env", "local", "--yes"]).ended(4);
+    let failed = world.records(&said.run()).into_iter().find(|r| r["kind"] == "attempt_failed").unwrap();
+    let text = failed.to_string();
+    assert!(text.contains("live-target") && text.contains("local/live") && text.contains("G02"), "{text}");
+    let there = "select to_regclass('public.rehearsed') is not null";
+    assert_eq!(world.sql(&live, there), "f");
+    let guarded = &world.records(&said.run())[0]["guarded"];
+    assert_eq!(guarded[0]["environment"], "elsewhere", "{guarded}");
+    assert_eq!(guarded[1]["environment"], "local", "{guarded}");
+    world.runbook(&["cancel", &said.run()]).ended(0);
+
+    let file = drill(&world, "rehearsal", &known);
+    world.runbook(&["--json", "run", &file, "--env", "local", "--yes"]).ended(0);
+    assert_eq!(world.sql("rehearsal", there), "t");
+}
+
+#[test]
+fn a_drill_waits_until_every_live_database_is_known() {
+    let world = World::with_data();
+    world.sql("postgres", "create database rehearsal");
+    let file = drill(&world, "rehearsal", &elsewhere(""));
+    let said = world.runbook(&["--json", "run", &file, "--env", "local", "--yes"]).ended(4);
+    let refused = world.records(&said.run()).into_iter().find(|r| r["kind"] == "step_refused").unwrap();
+    let text = refused.to_string();
+    assert!(text.contains("elsewhere/live") && text.contains("identity"), "{text}");
+    world.runbook(&["cancel", &said.run()]).ended(0);
+    let waive = ["--waive", "G02", "--reason", "the other one is gone"];
+    let run = ["--json", "run", file.as_str(), "--env", "local", "--yes"];
+    world.runbook(&[&run[..], &waive[..]].concat()).ended(0);
 }

@@ -20,4 +20,5 @@ mod repository;
 mod rotate_secrets;
 mod spec_providers;
 mod spec_storage;
+mod staging_refresh;
 mod world;

@@ -178,6 +178,13 @@ impl World {
         Database { schema, tables: tables.into_iter().collect(), sequences }
     }
 
+    /// Everything that `pg_dump` sees of a database, as text.
+    pub(crate) fn dump(&self, database: &str) -> String {
+        let mut command = self.client("pg_dump");
+        command.args(["--exclude-schema=_runbook", "-d", database]);
+        Said::of(command.output().unwrap()).ended(0).stdout
+    }
+
     /// Of each table the rows and a checksum over them, of each sequence its last value, if it was used.
     fn contents(&self, database: &str) -> BTreeMap<String, String> {
         let queries = self.sql(

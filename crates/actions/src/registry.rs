@@ -32,6 +32,8 @@ pub fn registry() -> impl Registry {
         action(postgres::DropDatabase),
         action(postgres::Execute),
         action(postgres::ExtractRows),
+        action(postgres::LeakCheck),
+        action(postgres::Mask),
         action(postgres::Migrate),
         action(postgres::Query),
         action(postgres::Restore),

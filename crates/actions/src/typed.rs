@@ -218,6 +218,14 @@ impl<T: Typed> Erased<T> {
         })
     }
 
+    /// In a drill: that no target is a live database by another name.
+    async fn guarded(ctx: &Context, params: &Value) -> Result<(), ActionError> {
+        match &ctx.environment.guarded {
+            Some(live) => crate::postgres::outside(ctx, T::ABOUT.targets, params, live).await,
+            None => Ok(()),
+        }
+    }
+
     fn outcome(done: Done<T::Outputs>) -> Result<Outcome, ActionError> {
         let outputs = serde_json::to_value(&done.outputs).map_err(|error| {
             ActionError::unknown(format!("write down the outputs of `{}`", T::ABOUT.name)).because(error)
@@ -232,11 +240,17 @@ impl<T: Typed> Action for Erased<T> {
     }
 
     fn plan<'a>(&'a self, ctx: &'a Context, params: Value) -> BoxFuture<'a, Result<Preview, ActionError>> {
-        Box::pin(async move { self.inner.plan(ctx, self.params(params)?).await })
+        Box::pin(async move {
+            Self::guarded(ctx, &params).await?;
+            self.inner.plan(ctx, self.params(params)?).await
+        })
     }
 
     fn run<'a>(&'a self, ctx: &'a Context, params: Value) -> BoxFuture<'a, Result<Outcome, ActionError>> {
-        Box::pin(async move { Self::outcome(self.inner.run(ctx, self.params(params)?).await?) })
+        Box::pin(async move {
+            Self::guarded(ctx, &params).await?;
+            Self::outcome(self.inner.run(ctx, self.params(params)?).await?)
+        })
     }
 
     fn probe<'a>(&'a self, ctx: &'a Context, params: Value) -> BoxFuture<'a, Result<Probed, ActionError>> {
@@ -256,6 +270,7 @@ impl<T: Typed> Action for Erased<T> {
         outputs: Value,
     ) -> BoxFuture<'a, Result<Outcome, ActionError>> {
         Box::pin(async move {
+            Self::guarded(ctx, &params).await?;
             if outputs.is_null() {
                 return self.inner.undo_unfinished(ctx, self.params(params)?).await;
             }

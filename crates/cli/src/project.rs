@@ -158,7 +158,8 @@ pub(crate) fn sandbox_environment(state_dir: &Path) -> PathBuf {
     state_dir.join("sandbox").join("environment.yaml")
 }
 
-fn known_environments(folder: &Path) -> String {
+/// Names of the environments beside a folder's runbooks, sorted.
+pub(crate) fn environments(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder.join("environments"))
         .into_iter()
         .flatten()
@@ -166,6 +167,11 @@ fn known_environments(folder: &Path) -> String {
         .filter_map(|entry| entry.file_name().into_string().ok()?.strip_suffix(".yaml").map(str::to_owned))
         .collect();
     names.sort();
+    names
+}
+
+fn known_environments(folder: &Path) -> String {
+    let names = environments(folder);
     if names.is_empty() {
         format!("there are no environments in `{}`", folder.join("environments").display())
     } else {

@@ -83,6 +83,28 @@ pub struct Environment {
     /// Free values; `vars.NAME` in templates.
     #[serde(default)]
     pub vars: BTreeMap<String, Value>,
+    /// In a drill: the live databases of all environments, which it must not write to (G02). Stands in no file
+    /// and no template; whoever starts a run looks, and the run pins what was seen.
+    #[serde(skip)]
+    pub guarded: Option<Vec<LiveDatabase>>,
+}
+
+/// A live database that a drill must not write to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveDatabase {
+    /// The environment that names it.
+    pub environment: String,
+    /// The connection's name there.
+    pub connection: String,
+    /// `SYSTEM_IDENTIFIER/DATABASE`; none when it neither answered nor was recorded.
+    pub identity: Option<String>,
+}
+
+impl LiveDatabase {
+    /// `staging/live`.
+    pub fn label(&self) -> String {
+        format!("{}/{}", self.environment, self.connection)
+    }
 }
 
 impl Environment {
@@ -111,6 +133,7 @@ impl Environment {
             secrets: BTreeMap::new(),
             approvers: Approvers::default(),
             vars: BTreeMap::new(),
+            guarded: None,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::action::{
 use crate::compile::{Compiled, Loader, Request, Waiver, compile};
 use crate::diagnostic::{SourceId, Span};
 use crate::document::Kind;
-use crate::environment::{DataKind, Environment, EnvironmentKind, Place, SecretSource};
+use crate::environment::{Backups, DataKind, Environment, EnvironmentKind, Place, SecretSource};
 use crate::secret::SecretText;
 use crate::types::{Backup, Connection, Tls};
 use crate::workflow::{ForEach, Phase, Retry, Step, StepPath, Template, Undo, Work, Workflow};
@@ -146,10 +146,12 @@ fn databases() -> Vec<Description> {
     let sql = object(json!({ "on": connection, "sql": text }), &["on"]);
     let restore = object(
         json!({ "backup": schema_of::<Backup>(), "into": connection, "overwrite": { "type": "boolean" },
+                "mask": { "type": ["string", "null"] }, "mask_key": secret(),
                 "jobs": { "type": ["integer", "null"], "minimum": 1, "maximum": 64 },
                 "profile": { "enum": ["plain", "supabase"] } }),
         &["backup", "into"],
     );
+    let key = object(json!({ "on": connection, "rules": text, "key": secret() }), &["on"]);
     let rows = json!({ "failed": { "type": "integer" }, "rows": { "type": "array", "items": text } });
     let on =
         |param, access, description| Description { targets: vec![Target { param, access }], ..description };
@@ -158,16 +160,25 @@ fn databases() -> Vec<Description> {
         on("on", Access::Destroy, describe("postgres.drop", Effect::Idempotent, sql.clone(), none())),
         on("on", Access::Write, describe("postgres.execute", Effect::Transactional, sql.clone(), none())),
         on("on", Access::Read, describe("postgres.query", Effect::Read, sql, object(rows, &[]))),
+        on("on", Access::Write, describe("postgres.mask", Effect::Transactional, key.clone(), none())),
+        on("on", Access::Read, describe("postgres.leak_check", Effect::Read, key, none())),
         on("into", Access::Restore, describe("postgres.restore", Effect::Transactional, restore, none())),
     ]
 }
 
+fn secret() -> Value {
+    json!({ "type": "string", "format": "secret" })
+}
+
 fn others() -> Vec<Description> {
     let text = json!({ "type": "string" });
-    let secret = json!({ "type": "string", "format": "secret" });
+    let secret = secret();
     let none = || object(json!({}), &[]);
     let prompt = object(json!({ "prompt": text }), &["prompt"]);
-    let select = object(json!({ "at_or_before": text, "require_checksum": { "type": "boolean" } }), &[]);
+    let select = object(
+        json!({ "at_or_before": text, "source": text, "require_checksum": { "type": "boolean" } }),
+        &[],
+    );
     let chat = object(json!({ "text": text, "fields": { "type": "object" } }), &["text"]);
     let project = json!({ "ref": text, "connection": schema_of::<Connection>(), "api_url": text });
     let create = object(json!({ "name": text, "token": secret }), &["name"]);
@@ -221,12 +232,30 @@ pub(crate) fn environment(kind: EnvironmentKind) -> Environment {
         .map(|(name, connection)| (name.to_owned(), connection))
         .collect(),
         places: BTreeMap::from([("jwt".to_owned(), vec![Place::VercelEnv("JWT".to_owned())])]),
+        backup_sources: [("production", None), ("made_up", Some(DataKind::Synthetic))]
+            .into_iter()
+            .map(|(name, data)| (name.to_owned(), backups(data)))
+            .collect(),
         secrets: ["db_password", "token"]
             .into_iter()
             .map(|name| (name.to_owned(), SecretSource::Env(name.to_uppercase())))
             .collect(),
         vars: BTreeMap::from([("site".to_owned(), json!("example.org")), ("retries".to_owned(), json!(3))]),
         ..Environment::new("prod", kind, DataKind::Production)
+    }
+}
+
+fn backups(data: Option<DataKind>) -> Backups {
+    Backups {
+        bucket: "backups".to_owned(),
+        prefix: None,
+        storage_prefix: None,
+        data,
+        endpoint: None,
+        region: None,
+        path_style: false,
+        access_key_id: None,
+        secret_access_key: None,
     }
 }
 
@@ -242,7 +271,12 @@ impl Loader for Files<'_> {
 
 /// Compiles files, of which the first is the root, for production.
 pub(crate) fn compile_files(files: &[(&str, &str)], waivers: &[Waiver]) -> Compiled {
-    let environment = environment(EnvironmentKind::Production);
+    compile_in(EnvironmentKind::Production, files, waivers)
+}
+
+/// The same for another kind of environment.
+pub(crate) fn compile_in(kind: EnvironmentKind, files: &[(&str, &str)], waivers: &[Waiver]) -> Compiled {
+    let environment = environment(kind);
     let request = Request {
         runbook: files[0].0,
         environment: Some(&environment),
@@ -255,6 +289,9 @@ pub(crate) fn compile_files(files: &[(&str, &str)], waivers: &[Waiver]) -> Compi
 
 /// A runbook around steps.
 pub(crate) fn runbook(steps: &str) -> String {
+    if steps.starts_with("name:") {
+        return steps.to_owned();
+    }
     if steps.contains("steps:") {
         return format!("name: test\nkind: maintenance\n{steps}");
     }
@@ -264,6 +301,11 @@ pub(crate) fn runbook(steps: &str) -> String {
 /// `CODE place: message` of each mistake in one file of steps.
 pub(crate) fn mistakes(steps: &str) -> Vec<String> {
     shown(&compile_files(&[("test.yaml", &runbook(steps))], &[]))
+}
+
+/// The same for another kind of environment.
+pub(crate) fn mistakes_in(kind: EnvironmentKind, steps: &str) -> Vec<String> {
+    shown(&compile_in(kind, &[("test.yaml", &runbook(steps))], &[]))
 }
 
 pub(crate) fn shown(compiled: &Compiled) -> Vec<String> {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use runbook_core::action::{Aftermath, Outcome};
 use runbook_core::diagnostic::Source;
+use runbook_core::environment::LiveDatabase;
 use runbook_core::workflow::StepPath;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -116,6 +117,9 @@ pub struct RunStarted {
     pub version: String,
     /// Whether it changes anything, and so wants the environment for itself.
     pub writes: bool,
+    /// Of a drill: the live databases that it must not write to, as they were when it started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guarded: Option<Vec<LiveDatabase>>,
 }
 
 /// A guard that does not hold for this run.

@@ -12,8 +12,9 @@ use crate::supabase::{ORGANIZATION, REGION};
 use crate::vercel::{PROJECT, TEAM};
 
 /// Secrets that the environment names, each a file of the same name.
-const SECRETS: [&str; 7] = [
+const SECRETS: [&str; 8] = [
     "live_password",
+    "masking_key",
     "s3_access_key_id",
     "s3_secret_access_key",
     "supabase_token",
@@ -33,6 +34,7 @@ fn text(layout: &Layout, endpoints: &Endpoints, global_config: &str) -> String {
     let polaris = layout.polaris().join("supabase");
     let migrations = quoted(&polaris.join("migrations").to_string_lossy());
     let tests = quoted(&polaris.join("tests/rls").to_string_lossy());
+    let masking = quoted(&layout.polaris().join("masking.yaml").to_string_lossy());
     let mut text = format!(
         r#"# Written by `runbook sandbox start`; changes are overwritten.
 name: sandbox
@@ -57,6 +59,17 @@ backups:
   path_style: true
   access_key_id: "{{{{ secrets.s3_access_key_id }}}}"
   secret_access_key: "{{{{ secrets.s3_secret_access_key }}}}"
+backup_sources:
+  # The sandbox has one bucket: it plays the part of production's here.
+  production:
+    bucket: {bucket}
+    prefix: {PREFIX}
+    data: production
+    endpoint: {s3_url}
+    region: {s3_region}
+    path_style: true
+    access_key_id: "{{{{ secrets.s3_access_key_id }}}}"
+    secret_access_key: "{{{{ secrets.s3_secret_access_key }}}}"
 supabase:
   api_url: {supabase_url}
   organization: {ORGANIZATION}
@@ -109,6 +122,7 @@ vars:
   migrations_dir: {migrations}
   rls_tests_dir: {tests}
   playback_recording: take-001.ogg
+  masking_rules: {masking}
 secrets:
 "#,
         s3_region = sigv4::REGION,

@@ -34,6 +34,7 @@ const RLS_TESTS: [(&str, &str); 4] = [
     sample!("supabase/tests/rls/member_writes.sql"),
     sample!("supabase/tests/rls/service_role.sql"),
 ];
+const MASKING: (&str, &str) = sample!("masking.yaml");
 const BAD_MIGRATION: (&str, &str) = sample!("damage/20260309090000_tidy_profiles.sql");
 const DELETED_ROWS: (&str, &str) = sample!("damage/deleted_rows.sql");
 
@@ -70,9 +71,9 @@ pub enum Damage {
     DeletedRows,
 }
 
-/// Writes migrations and tests of the sample application beside the sandbox, for runbooks to use.
+/// Writes migrations, tests and masking rules of the sample application beside the sandbox, for runbooks to use.
 pub(crate) fn unpack(layout: &Layout) -> Result<(), SandboxError> {
-    for (path, text) in MIGRATIONS.iter().chain(&RLS_TESTS) {
+    for (path, text) in MIGRATIONS.iter().chain(&RLS_TESTS).chain([&MASKING]) {
         let target = layout.polaris().join(path);
         if let Some(folder) = target.parent() {
             disk::private_dir(folder)?;

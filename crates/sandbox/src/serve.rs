@@ -206,6 +206,7 @@ async fn assemble(
     };
     let url = |port: u16| format!("http://127.0.0.1:{port}");
     let hooks_url = format!("{}/hooks", url(ports.app));
+    disk::remembered(&layout.secret("masking_key"), disk::random_secret)?;
     disk::write_private(&layout.secret("chat_webhook"), format!("{hooks_url}/chat\n").as_bytes())?;
     let world = match World::load(&layout.world())? {
         Some(world) => world,

@@ -9,11 +9,12 @@ use jiff::tz::TimeZone;
 use regex::Regex;
 use runbook_core::action::{ActionError, Context, Effect, Preview};
 use runbook_core::environment::DataKind;
+use runbook_core::guard::data_of;
 use runbook_core::types::Backup;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::s3::{Listed, Store};
+use crate::s3::{Listed, Store, settings};
 use crate::typed::{About, Done, Typed};
 
 /// A `.sha256` file holds one line; more is something else.
@@ -31,6 +32,10 @@ pub struct SelectParams {
     /// Take only a dump with a recorded sha256 beside it. A restore refuses any other (G04).
     #[serde(default = "yes")]
     pub require_checksum: bool,
+    /// Take it from one of the environment's `backup_sources`, by name, such as `production`; from its own
+    /// `backups` when left out.
+    #[serde(default)]
+    pub source: Option<String>,
 }
 
 fn latest() -> String {
@@ -87,11 +92,11 @@ async fn select(ctx: &Context, params: &SelectParams) -> Result<(Backup, String)
                 .hint("Write `latest`, or a timestamp with its zone: `2026-11-22T03:00:00Z`.")
         })?),
     };
-    let store = Store::of(ctx).await?;
-    let settings = ctx.environment.backups.as_ref();
-    let data = settings.and_then(|b| b.data).unwrap_or(ctx.environment.data);
-    let prefix =
-        settings.and_then(|b| b.prefix.clone()).unwrap_or_else(|| format!("db/{}", ctx.environment.name));
+    let source = params.source.as_deref();
+    let store = Store::of_source(ctx, source).await?;
+    let data = data_of(source, &ctx.environment);
+    let prefix = settings(ctx, source)?.prefix.clone();
+    let prefix = prefix.unwrap_or_else(|| format!("db/{}", source.unwrap_or(&ctx.environment.name)));
     let prefix = format!("{}/", prefix.trim_end_matches('/'));
     let listing = store.list(&prefix).await?;
     let seen = candidates(&listing, &prefix);
@@ -106,7 +111,7 @@ async fn select(ctx: &Context, params: &SelectParams) -> Result<(Backup, String)
         None => suited.first().ok_or_else(|| nothing(&place, &listing, &seen, 0, before))?,
     };
     let passed_over = suited.iter().take_while(|c| c.object.key != chosen.object.key).count();
-    let backup = describe(&store, chosen, data).await?;
+    let backup = Backup { source: params.source.clone(), ..describe(&store, chosen, data).await? };
     Ok((backup, note(chosen, passed_over)))
 }
 

@@ -62,7 +62,7 @@ pub(super) fn of_table(table: &str, name: &str) -> String {
 }
 
 /// Restricts a catalog query to what is a user's: not the system's, not an extension's, not ours.
-fn own(schema: &str, class: &str, oid: &str) -> String {
+pub(super) fn own(schema: &str, class: &str, oid: &str) -> String {
     format!(
         "{schema}.nspname not like 'pg\\_%' and {schema}.nspname not in ('information_schema', {}) \
          and not exists (select 1 from pg_catalog.pg_depend e where e.classid = '{class}'::regclass \

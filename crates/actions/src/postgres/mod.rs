@@ -1,9 +1,11 @@
 //! PostgreSQL: sessions that a successor can find and end, restoring a dump, checking what came of it,
-//! queries, migrations, and tests of policies.
+//! queries, migrations, masking, and tests of policies.
 
 mod catalog;
 mod check;
 mod execute;
+mod identity;
+mod mask;
 mod migrate;
 mod query;
 mod restore;
@@ -18,6 +20,11 @@ mod words;
 
 pub use check::{Check, CheckOutputs, CheckParams, Checked};
 pub use execute::{Execute, ExecuteOutputs, ExecuteParams};
+pub use identity::identity;
+pub(crate) use identity::outside;
+pub use mask::{
+    LeakCheck, LeakCheckOutputs, LeakCheckParams, Mask, MaskOutputs, MaskParams, Masked, TaintFile,
+};
 pub use migrate::{Migrate, MigrateOutputs, MigrateParams};
 pub use query::{Expect, Query, QueryOutputs, QueryParams};
 pub use restore::{Profile, Restore, RestoreOutputs, RestoreParams, Skipped, Verify};

@@ -10,4 +10,5 @@ pub use location::Location;
 pub(crate) use objects::PartedUpload;
 pub(crate) use source::Pinned;
 pub use source::{Failure, ObjectInfo, Tap, inspect, read, read_range};
+pub(crate) use store::settings;
 pub use store::{Listed, Store};

@@ -48,10 +48,13 @@ pub struct ObjectInfo {
 }
 
 /// Looks at an object without reading it. One that is not there is refused.
-pub async fn inspect(ctx: &Context, at: &Location) -> Result<ObjectInfo, ActionError> {
+/// `source` names one of the environment's `backup_sources`; none is its own backup bucket.
+pub async fn inspect(ctx: &Context, source: Option<&str>, at: &Location) -> Result<ObjectInfo, ActionError> {
     let gone = || ActionError::refused(format!("find `{at}`: it is not there")).code("object-missing");
     match at {
-        Location::S3 { bucket, key } => Store::bucket(ctx, bucket).await?.head(key).await?.ok_or_else(gone),
+        Location::S3 { bucket, key } => {
+            Store::bucket_of(ctx, source, bucket).await?.head(key).await?.ok_or_else(gone)
+        }
         Location::File(path) => match std::fs::metadata(path) {
             Ok(found) => Ok(file_info(&found)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(gone()),
@@ -72,13 +75,20 @@ fn file_info(found: &Metadata) -> ObjectInfo {
 }
 
 /// Starts to read an object that [`inspect`] saw; the bytes are those, or the reader fails.
-pub async fn read(ctx: &Context, at: &Location, info: &ObjectInfo) -> Result<Tap, ActionError> {
-    read_range(ctx, at, info, 0..info.size_bytes).await
+/// `source` as for [`inspect`].
+pub async fn read(
+    ctx: &Context,
+    source: Option<&str>,
+    at: &Location,
+    info: &ObjectInfo,
+) -> Result<Tap, ActionError> {
+    read_range(ctx, source, at, info, 0..info.size_bytes).await
 }
 
 /// The same for a part of it. What the [`Tap`] says of size and sha256 is that of the part.
 pub async fn read_range(
     ctx: &Context,
+    source: Option<&str>,
     at: &Location,
     info: &ObjectInfo,
     range: Range<u64>,
@@ -95,7 +105,7 @@ pub async fn read_range(
             let Some(etag) = info.etag.clone() else {
                 return Err(ActionError::refused(format!("bind the reading of `{at}`: it has no ETag")));
             };
-            let store = Store::bucket(ctx, bucket).await?;
+            let store = Store::bucket_of(ctx, source, bucket).await?;
             let (send, parts) = mpsc::channel(1);
             let object = Pinned { store, key: key.clone(), etag };
             let pump = tokio::spawn(pump(object, range, send));
@@ -359,8 +369,8 @@ mod tests {
         let world = World::new(folder.path(), Some(bucket.settings()));
         let ctx = world.at(1, "k");
         let at = Location::parse("s3://backups/a/b").unwrap();
-        let info = inspect(&ctx, &at).await.unwrap();
-        (read(&ctx, &at, &info).await.unwrap(), folder)
+        let info = inspect(&ctx, None, &at).await.unwrap();
+        (read(&ctx, None, &at, &info).await.unwrap(), folder)
     }
 
     #[tokio::test]
@@ -459,11 +469,11 @@ mod tests {
         std::fs::write(&path, vec![1; 1 << 20]).unwrap();
         let at = Location::File(path.clone());
         let ctx = world.at(1, "k");
-        let info = inspect(&ctx, &at).await.unwrap();
-        let mut tap = read(&ctx, &at, &info).await.unwrap();
+        let info = inspect(&ctx, None, &at).await.unwrap();
+        let mut tap = read(&ctx, None, &at, &info).await.unwrap();
         tap.read_exact(&mut [0; 100]).unwrap();
         std::fs::write(&path, vec![1; 2 << 20]).unwrap();
         assert_eq!(tap.finish().unwrap_err(), Failure::Changed);
-        assert!(inspect(&ctx, &Location::File(folder.path().join("y"))).await.is_err());
+        assert!(inspect(&ctx, None, &Location::File(folder.path().join("y"))).await.is_err());
     }
 }

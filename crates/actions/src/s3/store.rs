@@ -13,6 +13,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use base64::Engine as _;
 use jiff::Timestamp;
 use runbook_core::action::{ActionError, Context};
+use runbook_core::environment::Backups;
 
 use super::source::ObjectInfo;
 
@@ -39,22 +40,49 @@ pub struct Store {
     pub(super) bucket: String,
 }
 
+/// The settings of one of the environment's `backup_sources`, or of its own `backups`.
+pub(crate) fn settings<'a>(ctx: &'a Context, source: Option<&str>) -> Result<&'a Backups, ActionError> {
+    let environment = &ctx.environment;
+    let Some(name) = source else {
+        return environment.backups.as_ref().ok_or_else(|| {
+            ActionError::refused(format!(
+                "reach the backups of environment `{}`: it names no bucket",
+                environment.name
+            ))
+            .hint("Add `backups: { bucket: … }` to the environment file.")
+        });
+    };
+    environment.backup_sources.get(name).ok_or_else(|| {
+        let known = environment.backup_sources.keys().map(String::as_str);
+        ActionError::refused(format!(
+            "reach the backups of `{name}`: environment `{}` has no such source; it has {}",
+            environment.name,
+            runbook_core::suggest::list_of(known)
+        ))
+        .hint("Add it under `backup_sources` in the environment file.")
+    })
+}
+
 impl Store {
     /// The bucket that the environment names under `backups`.
     pub async fn of(ctx: &Context) -> Result<Self, ActionError> {
-        let bucket = ctx.environment.backups.as_ref().map(|b| b.bucket.clone()).unwrap_or_default();
-        Self::bucket(ctx, &bucket).await
+        Self::of_source(ctx, None).await
     }
 
     /// Another bucket of the same store.
     pub async fn bucket(ctx: &Context, bucket: &str) -> Result<Self, ActionError> {
-        let Some(settings) = &ctx.environment.backups else {
-            return Err(ActionError::refused(format!(
-                "reach the backups of environment `{}`: it names no bucket",
-                ctx.environment.name
-            ))
-            .hint("Add `backups: { bucket: … }` to the environment file."));
-        };
+        Self::bucket_of(ctx, None, bucket).await
+    }
+
+    /// The bucket of one of the environment's `backup_sources`; its own `backups` without a name.
+    pub async fn of_source(ctx: &Context, source: Option<&str>) -> Result<Self, ActionError> {
+        let bucket = settings(ctx, source)?.bucket.clone();
+        Self::bucket_of(ctx, source, &bucket).await
+    }
+
+    /// A bucket, reached with the settings of a source.
+    pub async fn bucket_of(ctx: &Context, source: Option<&str>, bucket: &str) -> Result<Self, ActionError> {
+        let settings = settings(ctx, source)?;
         let region = settings.region.clone().unwrap_or_else(|| "us-east-1".into());
         let http = aws_smithy_http_client::Builder::new()
             .tls_provider(Provider::Rustls(CryptoMode::Ring))

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use runbook_core::action::Registry;
 use runbook_core::compile::{Request, Waiver, compile};
 use runbook_core::diagnostic::Sources;
+use runbook_core::document::Kind;
 use runbook_core::environment::Environment;
 use runbook_core::workflow::Workflow;
 
 use crate::arguments::{Bound, Global};
-use crate::command::{check, sandbox};
+use crate::command::{check, live, sandbox};
 use crate::failure::Failure;
 use crate::project::{self, LoadedEnvironment};
 use crate::ui::Ui;
@@ -51,7 +52,7 @@ pub(crate) async fn bind(
     if check::tell(ui, &given.runbook, &files.diagnostics, &files.sources) {
         return Ok(None);
     }
-    let Some(environment) = files.environment.take() else { return Ok(None) };
+    let Some(mut environment) = files.environment.take() else { return Ok(None) };
     let inputs = project::inputs(&given.input)?;
     let reason = given.reason.clone().unwrap_or_default();
     let waivers: Vec<Waiver> = given
@@ -71,6 +72,9 @@ pub(crate) async fn bind(
         return Ok(None);
     }
     let Some(workflow) = compiled.workflow else { return Ok(None) };
+    if workflow.kind == Kind::Drill {
+        environment.guarded = Some(live::databases(&base, &state_dir, &project::actor(global)).await?);
+    }
     Ok(Some(Bounded {
         workflow,
         environment,

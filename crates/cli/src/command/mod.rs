@@ -7,6 +7,7 @@ mod doctor;
 mod explain;
 mod graph;
 mod journal;
+mod live;
 mod new;
 mod people;
 mod plan;

@@ -263,17 +263,26 @@ fn tell(ui: &Ui, opened: &Opened, end: &RunEnd) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// Codes of failures that are refusals of bytes that cannot be trusted (P9, G04).
-const INTEGRITY: [&str; 5] = ["unverified", "checksum-mismatch", "cut-off", "meta-command", "dump-malformed"];
+/// Codes of failures that are refusals: of bytes that cannot be trusted (P9, G04), of a live database by another
+/// name (G02), of data that is not masked (G03).
+const REFUSALS: [&str; 8] = [
+    "unverified",
+    "checksum-mismatch",
+    "cut-off",
+    "meta-command",
+    "dump-malformed",
+    "live-target",
+    "unclassified",
+    "leak",
+];
 
 /// The status of the command that drove a run there. A step that would not take bytes that cannot be trusted
 /// was refused, and did not fail: trying again cannot help.
 pub(crate) fn exit(end: &RunEnd) -> Exit {
-    let is_integrity =
-        |problem: &Problem| problem.code.as_deref().is_some_and(|code| INTEGRITY.contains(&code));
+    let is_refusal = |problem: &Problem| problem.code.as_deref().is_some_and(|code| REFUSALS.contains(&code));
     match end.outcome.exit_status() {
         0 => Exit::Succeeded,
-        5 if end.problems.iter().any(is_integrity) => Exit::Refused,
+        5 if end.problems.iter().any(is_refusal) => Exit::Refused,
         4 => Exit::Refused,
         5 => Exit::Failed,
         6 => Exit::InDoubt,

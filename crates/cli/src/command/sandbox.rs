@@ -74,16 +74,15 @@ async fn carry_out(ui: &Ui, state_dir: &Path, command: &SandboxCommand) -> Resul
                 Damage::BadMigration => {
                     (sandbox::Damage::BadMigration, "a bad migration was applied to the live database")
                 }
+                Damage::LostFiles => {
+                    (sandbox::Damage::LostFiles, "files of the live project's Storage were lost")
+                }
                 Damage::DeletedRows => {
                     (sandbox::Damage::DeletedRows, "rows of the live database were deleted and changed")
                 }
             };
             sandbox::break_with(&running(state_dir).await?, damage).await?;
             told(ui, json!({}), text);
-        }
-        SandboxCommand::Break { damage: Damage::LostFiles } => {
-            sandbox::break_with(&running(state_dir).await?, sandbox::Damage::LostFiles).await?;
-            told(ui, json!({}), "files of the live project's Storage were lost");
         }
         SandboxCommand::Metric { name, value } => {
             let wanted = metric_value(value)?;

@@ -75,6 +75,24 @@ impl<'a> Facts<'a> {
         names
     }
 
+    /// Whether two steps are given the same database, as far as the file tells: from the same step, the same
+    /// named connection, or written out alike.
+    pub(super) fn same_target(&self, one: &Step, other: &Step) -> bool {
+        let origins = |step: &Step| -> Vec<Origin> {
+            let targets = self.description(step).into_iter().flat_map(|d| &d.targets);
+            let given = targets.filter_map(|target| step.with.get(target.param));
+            given.map(|template| self.origin(step, template)).collect()
+        };
+        let others = origins(other);
+        origins(one).iter().any(|a| {
+            others.iter().any(|b| {
+                !a.steps.is_disjoint(&b.steps)
+                    || !a.connections.is_disjoint(&b.connections)
+                    || a.literals.iter().any(|literal| b.literals.contains(literal))
+            })
+        })
+    }
+
     /// Whether a step has such an access at all.
     pub(super) fn has_access(&self, step: &Step, wanted: impl Fn(Access) -> bool) -> bool {
         self.description(step).is_some_and(|d| d.targets.iter().any(|target| wanted(target.access)))

@@ -18,6 +18,7 @@ mod run_time;
 
 use explain::is_guard;
 pub use explain::{Explanation, codes, explain};
+pub use g03::data_of;
 pub use run_time::{Violation, at_run_time};
 
 use crate::action::Registry;
@@ -37,7 +38,18 @@ pub fn check(
 ) {
     let facts = Facts::new(workflow, environment, registry);
     let mut mistakes = Vec::new();
-    for guard in [g01::check, g04::check, g05::check, g06::check, g07::check, g08::check, g09::check] {
+    let guards = [
+        g01::check,
+        g02::check,
+        g03::check,
+        g04::check,
+        g05::check,
+        g06::check,
+        g07::check,
+        g08::check,
+        g09::check,
+    ];
+    for guard in guards {
         guard(&facts, &mut mistakes);
     }
     found.extend(mistakes.into_iter().map(|mistake| waived(mistake, waivers)));

@@ -1,6 +1,6 @@
 //! The guards again, right before an effect, on rendered parameters: what only a template knew is known
 //! now, so a scratch connection that points at a live database is caught here. Compares addresses; it
-//! asks no server who it is.
+//! asks no server who it is: what a drill writes to is asked by its actions (G02).
 
 use std::collections::BTreeSet;
 
@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use super::facts::{Facts, listed, same_database, writes};
 use super::g01::is_exempt;
-use super::{g04, g07};
+use super::{g03, g04, g07};
 use crate::action::{Access, Description, Registry};
 use crate::compile::Waiver;
+use crate::document::Kind;
 use crate::environment::{Environment, EnvironmentKind};
 use crate::workflow::{Step, Workflow};
 
@@ -40,6 +41,8 @@ pub fn at_run_time(
     let mut found = Vec::new();
     targets(&facts, step, description, params, environment, &mut found);
     checksum(step, description, params, &mut found);
+    drill(workflow, step, description, environment, &mut found);
+    unmasked(&facts, step, description, params, environment, &mut found);
     found.retain(|violation| !waivers.iter().any(|waiver| waiver.guard == violation.guard));
     found
 }
@@ -119,5 +122,65 @@ fn checksum(step: &Step, description: &Description, params: &Value, found: &mut 
                 help: "restore a backup that has its sha256 recorded beside it".to_owned(),
             });
         }
+    }
+}
+
+/// A drill writes only while it is known of every live database who it is: else nothing can be compared.
+fn drill(
+    workflow: &Workflow,
+    step: &Step,
+    description: &Description,
+    environment: &Environment,
+    found: &mut Vec<Violation>,
+) {
+    if workflow.kind != Kind::Drill || !description.targets.iter().any(|target| writes(target.access)) {
+        return;
+    }
+    let unknown: BTreeSet<String> = match &environment.guarded {
+        Some(live) => live.iter().filter(|one| one.identity.is_none()).map(|one| one.label()).collect(),
+        None => ["every environment".to_owned()].into(),
+    };
+    if !unknown.is_empty() {
+        found.push(Violation {
+            guard: "G02",
+            message: format!(
+                "step `{}` of a drill would write, and the live database of {} is not known",
+                step.path,
+                listed(&unknown)
+            ),
+            help: "record it as the connection's `identity:`, what `select system_identifier || '/' || \
+                   current_database() from pg_control_system()` says there, or make it reachable"
+                .to_owned(),
+        });
+    }
+}
+
+fn unmasked(
+    facts: &Facts<'_>,
+    step: &Step,
+    description: &Description,
+    params: &Value,
+    environment: &Environment,
+    found: &mut Vec<Violation>,
+) {
+    let restores = description.targets.iter().any(|target| target.access == Access::Restore);
+    if !restores || environment.kind == EnvironmentKind::Production {
+        return;
+    }
+    let names = g04::backup_params(description);
+    let mut backups = names.iter().filter_map(|name| params.get(name)).filter(|backup| !backup.is_null());
+    let is_masked = params.get("mask").is_some_and(|mask| !mask.is_null());
+    // The step itself is not among them here: its `mask` may have turned out to be nothing.
+    let Some(own) = facts.graph.step(step.path.as_str()) else { return };
+    let is_masked_after = g03::masks(facts, own).iter().any(|mask| mask.path != step.path);
+    if backups.any(|backup| g03::brings_production(backup, environment)) && !is_masked && !is_masked_after {
+        found.push(Violation {
+            guard: "G03",
+            message: format!(
+                "step `{}` would restore production data into {} unmasked",
+                step.path, environment.name
+            ),
+            help: "give it `mask: RULES.yaml` and `mask_key`".to_owned(),
+        });
     }
 }

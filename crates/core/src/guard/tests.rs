@@ -5,26 +5,25 @@ use serde_json::json;
 
 use super::*;
 use crate::environment::EnvironmentKind;
-use crate::testing::{actions, compile_files, each, environment, mistakes, runbook, shown, step, workflow};
+use crate::testing::{
+    actions, compile_files, compile_in, each, environment, mistakes, mistakes_in, runbook, shown, step,
+    workflow,
+};
 use crate::workflow::{Expression, Phase, Step, StepPath};
 
 /// Guards that this version checks.
-const CHECKED: [&str; 7] = ["G01", "G04", "G05", "G06", "G07", "G08", "G09"];
+const CHECKED: [&str; 9] = ["G01", "G02", "G03", "G04", "G05", "G06", "G07", "G08", "G09"];
 
 #[test]
 fn each_guard_refuses_its_bad_example_and_allows_the_good_one() {
     for code in CHECKED {
         let explanation = explain(code).unwrap();
+        // Production may hold production's data.
+        let kind = if code == "G03" { EnvironmentKind::Staging } else { EnvironmentKind::Production };
+        let mistakes = |steps: &str| mistakes_in(kind, steps);
         let refused = mistakes(explanation.refused);
         assert!(!refused.is_empty() && refused.iter().all(|m| m.starts_with(code)), "{code}: {refused:#?}");
         assert_eq!(mistakes(explanation.allowed), Vec::<String>::new(), "{code}");
-    }
-}
-
-#[test]
-fn a_guard_that_is_not_checked_says_so() {
-    for code in ["G02", "G03"] {
-        assert!(explain(code).unwrap().rule.contains("not check it yet"), "{code}");
     }
 }
 
@@ -297,4 +296,124 @@ fn at_run_time_the_rendered_target_counts() {
     assert_eq!(codes("scratch.example.org", json!({ "sha256": sha }), &[]), ["G07", "G07"]);
     let waiver = Waiver { guard: "G07".into(), reason: "empty".into(), by: "ana".into() };
     assert_eq!(codes("scratch.example.org", json!({ "sha256": sha }), &[waiver]), Vec::<&str>::new());
+}
+
+/// A production dump into staging, with what masks it and what proves that.
+fn refresh(restore: &str, rest: &str) -> Vec<String> {
+    mistakes_in(
+        EnvironmentKind::Staging,
+        &format!(
+            r#"  - {{ id: backup, uses: backup.select, with: {{ source: production }} }}
+  - {{ id: db, uses: supabase.create_project, with: {{ name: x }} }}
+  - id: load
+    uses: postgres.restore
+    with: {{ backup: "{{{{ steps.backup }}}}", into: "{{{{ steps.db.connection }}}}"{restore} }}
+{rest}"#
+        ),
+    )
+}
+
+const MASKED: &str = ", mask: m.yaml, mask_key: \"{{ secrets.token }}\"";
+const LEAKS: &str = "  - { id: leaks, uses: postgres.leak_check, tags: [validate], with: { on: \"{{ steps.db.connection }}\" } }\n";
+const OPEN: &str = "  - { id: open, uses: vercel.env, tags: [expose], with: { set: {} } }\n";
+
+#[test]
+fn g03_wants_a_mask_and_a_leak_check_before_success_and_before_what_exposes() {
+    assert_eq!(refresh(MASKED, &format!("{LEAKS}{OPEN}")), Vec::<String>::new());
+    let in_place = format!(
+        "  - {{ id: mask, uses: postgres.mask, with: {{ on: \"{{{{ steps.db.connection }}}}\" }} }}\n{LEAKS}{OPEN}"
+    );
+    assert_eq!(refresh("", &in_place), Vec::<String>::new());
+    for (restore, rest) in [
+        ("", String::new()),
+        (MASKED, String::new()),
+        ("", LEAKS.to_owned()),
+        (MASKED, LEAKS.replace("tags:", "if: vars.retries > 5, tags:")),
+        (MASKED, format!("{LEAKS}{}", OPEN.replace("tags:", "needs: [load], tags:"))),
+        ("", in_place.replace("uses: postgres.mask,", "uses: postgres.mask, if: vars.retries > 5,")),
+        (MASKED, LEAKS.replace("tags:", "continue_on_error: true, tags:")),
+        (MASKED, LEAKS.replace("steps.db.connection", "connections.scratch")),
+    ] {
+        let found = refresh(restore, &rest);
+        let g03 = found.iter().filter(|mistake| mistake.starts_with("G03")).count();
+        assert_eq!(g03, 1, "{restore} {rest}: {found:?}");
+    }
+}
+
+#[test]
+fn g03_takes_any_source_for_production_that_does_not_say_otherwise() {
+    let select = |source: &str| {
+        mistakes_in(
+            EnvironmentKind::Staging,
+            &format!(
+                "  - {{ id: backup, uses: backup.select, with: {{ {source} }} }}\n  - {{ id: db, uses: supabase.create_project, with: {{ name: x }} }}\n  - {{ id: load, uses: postgres.restore, with: {{ backup: \"{{{{ steps.backup }}}}\", into: \"{{{{ steps.db.connection }}}}\" }} }}\n"
+            ),
+        )
+        .len()
+    };
+    assert_eq!(select("source: made_up"), 0);
+    assert_eq!(select("source: nobody_knows"), 1);
+    assert_eq!(select("source: \"{{ vars.site }}\""), 1);
+    // The environment's own dumps hold what its databases hold, and these say production.
+    assert_eq!(select(""), 1);
+}
+
+#[test]
+fn at_run_time_g03_wants_the_mask_that_a_template_left_out() {
+    let text = runbook(
+        "inputs: { rules: { type: string, required: false } }\nsteps:\n  - { id: backup, uses: backup.select, with: { source: production } }\n  - { id: db, uses: supabase.create_project, with: { name: x } }\n  - { id: load, uses: postgres.restore, with: { backup: \"{{ steps.backup }}\", into: \"{{ steps.db.connection }}\", mask: \"{{ inputs.rules }}\" } }\n  - { id: leaks, uses: postgres.leak_check, with: { on: \"{{ steps.db.connection }}\" } }\n",
+    );
+    let compiled = compile_in(EnvironmentKind::Staging, &[("t.yaml", &text)], &[]);
+    let workflow = compiled.workflow.unwrap();
+    let step = workflow.step(&StepPath::new("load")).unwrap();
+    let codes = |kind, backup: serde_json::Value, mask: serde_json::Value| -> Vec<&str> {
+        let params =
+            json!({ "backup": backup, "into": { "host": "new.example.org", "database": "x" }, "mask": mask });
+        let found = at_run_time(&workflow, step, &params, &environment(kind), &actions(), &[]);
+        found.iter().map(|violation| violation.guard).collect()
+    };
+    let production = json!({ "sha256": "0f".repeat(32), "data": "production" });
+    let masked = json!({ "sha256": "0f".repeat(32), "data": "masked" });
+    let none = Vec::<&str>::new();
+    assert_eq!(codes(EnvironmentKind::Staging, production.clone(), json!(null)), ["G03"]);
+    assert_eq!(codes(EnvironmentKind::Staging, production.clone(), json!("m.yaml")), none);
+    assert_eq!(codes(EnvironmentKind::Production, production, json!(null)), none);
+    assert_eq!(codes(EnvironmentKind::Staging, masked, json!(null)), none);
+}
+
+#[test]
+fn at_run_time_a_drill_writes_only_while_every_live_database_is_known() {
+    let text = runbook(
+        "steps:\n  - { id: db, uses: supabase.create_project, with: { name: x } }\n  - { id: write, uses: postgres.execute, with: { on: \"{{ steps.db.connection }}\" } }\n",
+    )
+    .replace("kind: maintenance", "kind: drill");
+    let workflow = compile_files(&[("t.yaml", &text)], &[]).workflow.unwrap();
+    let step = workflow.step(&StepPath::new("write")).unwrap();
+    let live = |identity: Option<&str>| crate::environment::LiveDatabase {
+        environment: "prod".into(),
+        connection: "main".into(),
+        identity: identity.map(Into::into),
+    };
+    let codes = |guarded, waivers: &[Waiver]| -> Vec<String> {
+        let environment = Environment { guarded, ..environment(EnvironmentKind::Staging) };
+        let params = json!({ "on": { "host": "new.example.org", "database": "x" } });
+        let found = at_run_time(&workflow, step, &params, &environment, &actions(), waivers);
+        found.into_iter().map(|violation| violation.message).collect()
+    };
+    assert_eq!(codes(Some(vec![live(Some("7/postgres"))]), &[]), Vec::<String>::new());
+    let unknown = codes(Some(vec![live(Some("7/postgres")), live(None)]), &[]);
+    assert!(unknown.len() == 1 && unknown[0].contains("`prod/main`"), "{unknown:?}");
+    assert_eq!(codes(None, &[]).len(), 1);
+    let waiver = Waiver { guard: "G02".into(), reason: "x".into(), by: "ana".into() };
+    assert_eq!(codes(None, &[waiver]), Vec::<String>::new());
+}
+
+#[test]
+fn g02_looks_at_drills_only_and_at_what_users_are_served() {
+    let drill = |steps: &str| mistakes(&format!("steps:\n{steps}")).len();
+    let text = "  - { id: smoke, uses: postgres.query, tags: [validate], with: { on: \"{{ connections.scratch }}\" } }\n  - { id: open, uses: vercel.env, tags: [expose], with: { set: {} } }\n";
+    assert_eq!(drill(text), 0);
+    let found =
+        shown(&compile_files(&[("t.yaml", &runbook(text).replace("kind: maintenance", "kind: drill"))], &[]));
+    assert!(found.len() == 1 && found[0].starts_with("G02"), "{found:?}");
 }

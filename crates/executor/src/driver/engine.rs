@@ -222,6 +222,7 @@ impl Engine {
             waivers: new.waivers,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             writes,
+            guarded: new.environment.guarded.clone(),
         };
         let row = RunRow {
             id: run.clone(),

@@ -173,11 +173,13 @@ fn environment(run: &str, first: &RunStarted) -> Result<Environment, EngineError
     };
     let id = *ids.get(first.environment.as_str()).ok_or_else(missing)?;
     let base = first.environment_base.as_ref().and_then(|base| ids.get(base.as_str()).copied());
-    environment_file::decode(&sources, id, base).ok().map_err(|diagnostics| EngineError::Compile {
-        run: run.to_owned(),
-        sources: Box::new(sources),
-        diagnostics,
-    })
+    let mut environment = environment_file::decode(&sources, id, base).ok().map_err(|diagnostics| {
+        EngineError::Compile { run: run.to_owned(), sources: Box::new(sources), diagnostics }
+    })?;
+    // Who waived the guard wants the writes: the actions compare with nothing then.
+    let is_waived = first.waivers.iter().any(|waiver| waiver.guard == "G02");
+    environment.guarded = first.guarded.clone().filter(|_| !is_waived);
+    Ok(environment)
 }
 
 fn workflow(

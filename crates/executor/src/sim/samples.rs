@@ -36,6 +36,7 @@ pub(crate) fn run_started(actor: &str) -> Record {
         waivers: vec![Waived { guard: text("G03"), by: text("ada"), reason: text("drill") }],
         version: text("0.1.0"),
         writes: true,
+        guarded: None,
     }))
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::testing::{Bucket, World};
 
 fn params(moment: &str) -> SelectParams {
-    SelectParams { at_or_before: moment.into(), require_checksum: true }
+    SelectParams { at_or_before: moment.into(), require_checksum: true, source: None }
 }
 
 async fn world() -> (Bucket, World, tempfile::TempDir) {
@@ -56,7 +56,7 @@ async fn what_cannot_be_selected_is_refused_with_what_was_seen() {
     assert_eq!(garbled.code, Some("unverified"));
     assert!(early.attempted.contains("the oldest of"), "{early}");
     assert!(nonsense.attempted.contains("yesterday"));
-    let loose = SelectParams { at_or_before: "latest".into(), require_checksum: false };
+    let loose = SelectParams { at_or_before: "latest".into(), require_checksum: false, source: None };
     assert!(Select.run(&ctx, loose).await.is_ok());
 }
 

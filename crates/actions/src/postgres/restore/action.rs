@@ -7,11 +7,12 @@ use runbook_core::action::{Access, ActionError, Aftermath, Context, Effect, Prev
 use tokio::sync::mpsc;
 
 use crate::postgres::catalog::{Catalog, Held, holding, list_held};
+use crate::postgres::mask::Masker;
 use crate::postgres::session::{Session, connect, failed, fence, timed};
 use crate::s3::{Failure, Location, ObjectInfo, Tap, inspect, read};
 use crate::typed::{About, Done, Typed};
 
-use super::load::{Loader, Stopped, Tally};
+use super::load::{Loader, Stopped, Tally, dump_fault};
 use super::markers::{self, Status};
 use super::params::{RestoreOutputs, RestoreParams, Verify};
 use super::platform::{Ground, Profile, VERSION};
@@ -48,8 +49,17 @@ impl Typed for Restore {
 
     async fn run(&self, ctx: &Context, params: RestoreParams) -> Result<Done<RestoreOutputs>, ActionError> {
         let outputs = Job::start(ctx, params).await?.run().await?;
-        let summary =
-            format!("{} tables, {} rows, {} left out", outputs.tables, outputs.rows, outputs.skipped.len());
+        let masked = outputs
+            .masked
+            .as_ref()
+            .map(|masked| format!(", {} columns masked (key {})", masked.columns.len(), masked.key_id));
+        let summary = format!(
+            "{} tables, {} rows, {} left out{}",
+            outputs.tables,
+            outputs.rows,
+            outputs.skipped.len(),
+            masked.unwrap_or_default()
+        );
         Ok(Done::new(outputs, summary))
     }
 
@@ -100,6 +110,52 @@ impl<'a> Job<'a> {
         Ground { profile: self.params.profile, before, server: self.server }
     }
 
+    fn source(&self) -> Option<&str> {
+        self.params.backup.source.as_deref()
+    }
+
+    async fn read(&self, info: &ObjectInfo) -> Result<Tap, ActionError> {
+        read(self.ctx, self.source(), &self.at, info).await
+    }
+
+    /// The masking that is asked for; rules and key are read, the dump is not.
+    fn masking(&self, info: &ObjectInfo) -> Result<Option<Masker>, ActionError> {
+        match (&self.params.mask, &self.params.mask_key) {
+            (None, None) => Ok(None),
+            (Some(rules), Some(key)) => Masker::new(self.ctx, rules, key, info.size_bytes).map(Some),
+            _ => Err(ActionError::refused("mask the dump: `mask` and `mask_key` go together")),
+        }
+    }
+
+    /// The same, with the dump looked through: foreign keys stand behind the rows that they are about.
+    async fn masker(&self, info: &ObjectInfo) -> Result<Option<Masker>, ActionError> {
+        let Some(mut masker) = self.masking(info)? else { return Ok(None) };
+        let tap = self.read(info).await?;
+        let source = tap.clone();
+        let mut looking = tokio::task::spawn_blocking(move || Masker::look(source));
+        let looked = tokio::select! {
+            looked = &mut looking => looked,
+            () = self.ctx.stop.wait() => {
+                tap.cancel();
+                return Err(self.unread(Failure::Cancelled));
+            }
+        };
+        let look = looked
+            .map_err(|error| ActionError::unchanged("look through the dump: its thread died").because(error))?
+            .map_err(|error| dump_fault(&tap, error).error);
+        // Bytes that went wrong may look like a bad dump: they are judged by their hash first.
+        if look.as_ref().map_or_else(|error| error.aftermath == Aftermath::Refused, |look| look.is_whole()) {
+            let found = self.drain(&tap).await.map_err(|failure| self.unread(failure))?;
+            if found != self.recorded {
+                return Err(self.mismatch(&found));
+            }
+        } else {
+            tap.cancel();
+        }
+        masker.saw(look?)?;
+        Ok(Some(masker))
+    }
+
     async fn held(&self) -> Result<Vec<Held>, ActionError> {
         let now = Catalog::read(&self.session).await?;
         holding(&self.session, |table| self.ground(&now).is_user_data(table)).await
@@ -107,7 +163,7 @@ impl<'a> Job<'a> {
 
     /// Looks at the object, and refuses one that is not the one that was selected or recorded.
     async fn object(&self) -> Result<ObjectInfo, ActionError> {
-        let info = inspect(self.ctx, &self.at).await?;
+        let info = inspect(self.ctx, self.source(), &self.at).await?;
         let backup = &self.params.backup;
         if backup.etag.is_some() && backup.etag != info.etag {
             return Err(ActionError::refused(format!(
@@ -148,6 +204,10 @@ impl<'a> Job<'a> {
             format!("reads {} ({} bytes): {proof}", self.at, info.size_bytes),
             format!("fills {}", self.session.label),
         ];
+        if let (Some(masker), Some(rules)) = (self.masking(&info)?, &self.params.mask) {
+            let key = masker.key_id();
+            lines.push(format!("masks the rows on their way in by {rules} (key {key})"));
+        }
         if let Some(taken_at) = self.params.backup.taken_at {
             lines.push(format!("the data is of {taken_at}"));
         }
@@ -192,17 +252,29 @@ impl<'a> Job<'a> {
             }
         }
         let info = self.object().await?;
+        let masker = match (self.masker(&info).await, &mine) {
+            (Err(error), Some(mine))
+                if error.aftermath == Aftermath::Refused && mine.status == Status::Loading =>
+            {
+                return Err(self.take_back(mine, error).await);
+            }
+            (masker, _) => masker?,
+        };
+        let mask = masker.as_ref().map(Masker::fingerprint);
         let restore = match mine {
             Some(mine) if mine.status == Status::Loading => {
                 if mine.etag != info.etag {
                     return Err(self.take_back(&mine, changed(&self.at)).await);
+                }
+                if mine.mask != mask {
+                    return Err(self.take_back(&mine, other_masking(&self.at)).await);
                 }
                 mine
             }
             Some(mine) => {
                 // Emptying was begun by an attempt that died; what it was to lead to starts over.
                 self.empty(&mine.before).await?;
-                self.begin(&info, Vec::new(), false).await?
+                self.begin(&info, mask, Vec::new(), false).await?
             }
             None => {
                 let half = known.iter().any(|restore| restore.status != Status::Done);
@@ -218,10 +290,10 @@ impl<'a> Job<'a> {
                 if !self.params.overwrite && !held.is_empty() {
                     return Err(self.not_empty(&held));
                 }
-                self.begin(&info, held, half).await?
+                self.begin(&info, mask, held, half).await?
             }
         };
-        let stopped = match self.load(&restore, &info).await {
+        let stopped = match self.load(&restore, &info, masker).await {
             Ok(outputs) => return Ok(outputs),
             Err(stopped) => stopped,
         };
@@ -269,12 +341,13 @@ impl<'a> Job<'a> {
     async fn begin(
         &mut self,
         info: &ObjectInfo,
+        mask: Option<String>,
         held: Vec<Held>,
         half: bool,
     ) -> Result<markers::Restore, ActionError> {
         let proof = self.proof(info, &held);
         if proof == "first" {
-            let tap = read(self.ctx, &self.at, info).await?;
+            let tap = self.read(info).await?;
             let found = self.drain(&tap).await.map_err(|failure| self.unread(failure))?;
             if found != self.recorded {
                 return Err(self.mismatch(&found));
@@ -290,6 +363,7 @@ impl<'a> Job<'a> {
             status: Status::Emptying,
             before: Catalog::default(),
             outputs: None,
+            mask,
         };
         let mut now = Catalog::read(&self.session).await?;
         if self.params.overwrite {
@@ -347,9 +421,14 @@ impl<'a> Job<'a> {
         }
     }
 
-    async fn load(&self, restore: &markers::Restore, info: &ObjectInfo) -> Result<RestoreOutputs, Stopped> {
+    async fn load(
+        &self,
+        restore: &markers::Restore,
+        info: &ObjectInfo,
+        masker: Option<Masker>,
+    ) -> Result<RestoreOutputs, Stopped> {
         self.settle().await?;
-        let tap = read(self.ctx, &self.at, info).await?;
+        let tap = self.read(info).await?;
         let there = markers::chunks(&self.session, &restore.key).await?;
         let (send, items) = mpsc::channel(QUEUE);
         let chunk_bytes = usize::try_from(restore.chunk_bytes).unwrap_or(8 << 20);
@@ -363,9 +442,10 @@ impl<'a> Job<'a> {
             tap: tap.clone(),
             tally: Tally::default(),
             replica: None,
+            masker,
         };
         let loaded = loader.run(items).await;
-        let tally = loader.tally;
+        let (tally, masker) = (loader.tally, loader.masker);
         reader
             .await
             .map_err(|error| ActionError::unchanged("read the dump: its thread died").because(error))?;
@@ -397,7 +477,7 @@ impl<'a> Job<'a> {
             }
         }
         loaded?;
-        self.conclude(restore, info, tally).await.map_err(Stopped::from)
+        self.conclude(restore, info, tally, masker).await.map_err(Stopped::from)
     }
 
     /// Settings of the session for loading. The dump sets its own on top.
@@ -416,12 +496,15 @@ impl<'a> Job<'a> {
         restore: &markers::Restore,
         info: &ObjectInfo,
         tally: Tally,
+        masker: Option<Masker>,
     ) -> Result<RestoreOutputs, ActionError> {
         let label = &self.session.label;
         let reset = "reset all; set statement_timeout = 0; set row_security = off";
         let reset = self.session.client.batch_execute(reset).await;
         reset.map_err(|error| failed(format!("set up `{label}`"), error))?;
         verify::compare(&self.session, &tally.expected, &restore.before, &tally.rows).await?;
+        // Before the outputs are durable: they name the file.
+        let masked = masker.map(|masker| masker.finish(&self.ctx.artifacts)).transpose()?;
         let tables = tally.expected.table_count().max(tally.rows.len());
         let outputs = RestoreOutputs {
             connection: self.params.into.clone(),
@@ -438,6 +521,7 @@ impl<'a> Job<'a> {
             taken_at: self.params.backup.taken_at,
             seconds: self.began.elapsed().as_secs_f64(),
             verified_by: restore.verified_by.clone(),
+            masked,
         };
         let json = serde_json::to_value(&outputs)
             .map_err(|error| ActionError::refused("write down the outputs of the restore").because(error))?;
@@ -468,6 +552,14 @@ impl<'a> Job<'a> {
         let hint = error.hint.as_ref().map_or_else(|| loaded.clone(), |hint| format!("{hint} {loaded}"));
         error.hint(hint)
     }
+}
+
+fn other_masking(at: &Location) -> ActionError {
+    ActionError::refused(format!(
+        "go on restoring `{at}`: it was begun with another masking key or other rules"
+    ))
+    .code("mask-changed")
+    .hint("Run the step again: it starts over with these.")
 }
 
 fn changed(at: &Location) -> ActionError {

@@ -9,6 +9,7 @@ use runbook_dump::DumpError;
 use tokio::sync::mpsc;
 use tokio_postgres::SimpleQueryMessage;
 
+use crate::postgres::mask::{Masker, is_statistics};
 use crate::postgres::session::{Session, failed};
 use crate::postgres::sql::{What, plain};
 use crate::s3::{Failure, Tap};
@@ -21,6 +22,8 @@ use super::verify::Expected;
 
 /// How often the run's own journal hears of it; each time costs a durable write.
 const CHECKPOINT_CHUNKS: u64 = 32;
+/// Why rows are left out by the masking rules.
+const DROPPED: &str = "the masking rules drop them";
 
 /// A restore in motion.
 pub(super) struct Loader<'a> {
@@ -33,6 +36,8 @@ pub(super) struct Loader<'a> {
     pub(super) tally: Tally,
     /// Whether triggers may be turned off; none before the first try.
     pub(super) replica: Option<bool>,
+    /// Masks the rows, where that is wanted.
+    pub(super) masker: Option<Masker>,
 }
 
 /// What was done so far, earlier attempts included.
@@ -70,10 +75,10 @@ impl Loader<'_> {
             self.count(chunk);
         }
         while let Some(item) = self.next(&mut items).await? {
-            match item.map_err(|error| self.dump_fault(error))? {
+            match item.map_err(|error| dump_fault(&self.tap, error))? {
                 Item::Complete => self.tally.complete = true,
                 Item::Left(object, reason) => self.skip(object, reason),
-                Item::Table(table) => match self.ground.decide(&What::Copy { table: table.to_string() }) {
+                Item::Table(table) => match self.table(&table).await? {
                     Decision::Run => {
                         self.tally.rows.entry(table.to_string()).or_default();
                     }
@@ -149,18 +154,74 @@ impl Loader<'_> {
         match chunk {
             Chunk::Lines(lines) => self.lines(seq, lines, marked, made).await?,
             Chunk::Rows(rows) => {
-                let runs = self.ground.decide(&What::Copy { table: rows.table.to_string() }) == Decision::Run;
-                if runs && marked.is_none() {
+                let runs = self.table(&rows.table).await? == Decision::Run;
+                // Rows that are in the target already are hashed all the same: the hashes are of all rows.
+                if runs && let Some(rows) = self.masked(rows, marked.is_none()).await? {
                     self.rows(seq, rows, made).await?;
                 }
             }
             Chunk::LargeObject { oid, data } => {
-                if marked.is_none() {
+                if !self.keeps_large_objects()? {
+                    self.skip("large objects".into(), DROPPED);
+                } else if marked.is_none() {
                     self.large_object(seq, oid, &data, &made).await?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// What becomes of a table's rows. With masking, the first of them waits until each column has a rule.
+    async fn table(&mut self, table: &str) -> Result<Decision, Stopped> {
+        let (ground, session) = (self.ground, self.session);
+        let decide = |table: &str| ground.decide(&What::Copy { table: table.to_owned() });
+        if let Some(masker) = &mut self.masker {
+            let settled = masker.settle(session, |table| decide(table) == Decision::Run).await;
+            settled.map_err(spoiled)?;
+            if decide(table) == Decision::Run && masker.drops(table) {
+                return Ok(Decision::Skip(DROPPED));
+            }
+        }
+        Ok(decide(table))
+    }
+
+    /// The rows as they are to be loaded; none when they are in already.
+    async fn masked(&self, rows: Rows, write: bool) -> Result<Option<Rows>, Stopped> {
+        let Some(masker) = &self.masker else { return Ok(write.then_some(rows)) };
+        let data = masker.rows(&rows.copy, &rows.table, rows.data.clone(), write).await.map_err(spoiled)?;
+        Ok(write.then_some(Rows { data, ..rows }))
+    }
+
+    /// Two masked values of a column that takes each only once are the same.
+    fn is_collision(&self, error: &tokio_postgres::Error) -> bool {
+        self.masker.is_some() && error.code() == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION)
+    }
+
+    fn keeps_large_objects(&self) -> Result<bool, Stopped> {
+        self.masker.as_ref().map_or(Ok(true), Masker::keeps_large_objects).map_err(spoiled)
+    }
+
+    /// What masking leaves out of the statements, and what it cannot let through.
+    fn unmasked(&self, line: &Line) -> Result<Option<&'static str>, Stopped> {
+        if self.masker.is_none() {
+            return Ok(None);
+        }
+        if is_statistics(&line.sql) {
+            return Ok(Some("statistics quote values: they are left out while masking"));
+        }
+        match &line.what {
+            What::Insert { table } => Err(spoiled(
+                ActionError::refused(format!("mask {}: rows as INSERT are not masked", plain(table)))
+                    .code("mask-inserts"),
+            )),
+            What::LargeObject if !self.keeps_large_objects()? => Ok(Some(DROPPED)),
+            What::Session { setting } if setting == "client_encoding" && !is_utf8(&line.sql) => Err(spoiled(
+                ActionError::refused("mask a dump that is not in UTF-8")
+                    .code("mask-encoding")
+                    .hint("Make the dump with `--encoding=UTF8`."),
+            )),
+            _ => Ok(None),
+        }
     }
 
     /// Statements: in one go; when one fails, one by one, to find it and to see whether it is a known and
@@ -171,9 +232,13 @@ impl Loader<'_> {
         lines: Vec<Line>,
         marked: Option<&markers::Chunk>,
         mut made: markers::Chunk,
-    ) -> Result<(), ActionError> {
+    ) -> Result<(), Stopped> {
         let mut kept = Vec::new();
         for line in lines {
+            if let Some(reason) = self.unmasked(&line)? {
+                made.skipped.push(Skipped { object: object(&line), reason: reason.into() });
+                continue;
+            }
             match self.ground.decide(&line.what) {
                 Decision::Run => kept.push(line),
                 Decision::Skip(reason) => {
@@ -190,7 +255,7 @@ impl Loader<'_> {
             for line in kept.iter().filter(|line| forgiven.contains(&object(line))) {
                 self.tally.expected.forget(&line.what);
             }
-            return self.settings(&kept).await;
+            return Ok(self.settings(&kept).await?);
         }
         if !self.at_once(seq, &kept, &mut made).await? {
             self.one_by_one(seq, &kept, &mut made).await?;
@@ -287,12 +352,15 @@ impl Loader<'_> {
                     let sqlstate = error.as_db_error().map(|said| said.code().code().to_string());
                     let forgiven = sqlstate.and_then(|code| self.ground.forgives(&line.what, &code));
                     let Some(reason) = forgiven else {
+                        let twice = self.is_collision(&error);
                         let error =
                             failed(format!("restore {} into `{}`", place(line), self.session.label), error);
+                        let error = if twice { collision(error) } else { error };
                         if error.aftermath == Aftermath::Refused {
                             self.send("rollback", || place(line)).await?;
                         }
-                        return Err(error.code("statement-failed"));
+                        let code = error.code.unwrap_or("statement-failed");
+                        return Err(error.code(code));
                     };
                     self.send("rollback to savepoint one", || place(line)).await?;
                     made.skipped.push(Skipped { object: object(line), reason: reason.into() });
@@ -345,12 +413,21 @@ impl Loader<'_> {
             }
             Err(error) => {
                 let at = error.as_db_error().and_then(|said| line_of(said.where_()?));
+                if self.masker.is_some() && may_quote(&error) {
+                    self.send("rollback", what).await?;
+                    return Err(withheld(&rows, &error));
+                }
                 let line =
                     at.map(|at| format!(", line {} of the dump", rows.line + at - 1)).unwrap_or_default();
+                let twice = self.is_collision(&error);
                 let error = failed(
                     format!("restore rows of {}{line} into `{}`", plain(&rows.table), self.session.label),
                     error,
                 );
+                if twice {
+                    self.send("rollback", what).await?;
+                    return Err(collision(error));
+                }
                 if error.aftermath == Aftermath::Refused {
                     self.send("rollback", what).await?;
                     return Err(error.code("statement-failed"));
@@ -392,29 +469,65 @@ impl Loader<'_> {
         let mark = format!("{}; commit", markers::mark(&self.ctx.key, seq, made));
         self.send(&mark, what).await
     }
+}
 
-    /// What a dump that cannot be read means: the source failed, the object changed, or the dump is bad.
-    fn dump_fault(&self, error: DumpError) -> Stopped {
-        match self.tap.failure() {
-            Some(Failure::Changed) => {
-                let error = ActionError::refused("read the dump: the object changed while it was read");
-                return Stopped { error: error.code("object-changed"), spoiled: true };
-            }
-            Some(failure @ (Failure::Broken(_) | Failure::Cancelled)) => {
-                return ActionError::unchanged("read the dump to its end").because(failure).into();
-            }
-            None => {}
+/// What a dump that cannot be read means: the source failed, the object changed, or the dump is bad.
+pub(super) fn dump_fault(tap: &Tap, error: DumpError) -> Stopped {
+    match tap.failure() {
+        Some(Failure::Changed) => {
+            let error = ActionError::refused("read the dump: the object changed while it was read");
+            return Stopped { error: error.code("object-changed"), spoiled: true };
         }
-        let code = match &error {
-            DumpError::CutOff { .. } => "cut-off",
-            DumpError::MetaCommand { .. } | DumpError::Restrict { .. } => "meta-command",
-            _ => "dump-malformed",
-        };
-        let attempted = error.to_string();
-        let mut made = ActionError::refused(attempted).code(code);
-        made.source = std::error::Error::source(&error).map(|cause| cause.to_string().into());
-        Stopped { error: made, spoiled: true }
+        Some(failure @ (Failure::Broken(_) | Failure::Cancelled)) => {
+            return ActionError::unchanged("read the dump to its end").because(failure).into();
+        }
+        None => {}
     }
+    let code = match &error {
+        DumpError::CutOff { .. } => "cut-off",
+        DumpError::MetaCommand { .. } | DumpError::Restrict { .. } => "meta-command",
+        _ => "dump-malformed",
+    };
+    let attempted = error.to_string();
+    let mut made = ActionError::refused(attempted).code(code);
+    made.source = std::error::Error::source(&error).map(|cause| cause.to_string().into());
+    Stopped { error: made, spoiled: true }
+}
+
+/// The dump and the rules do not fit: what was loaded must go.
+fn spoiled(error: ActionError) -> Stopped {
+    // A thing that may pass is tried again on what is there.
+    let spoiled = error.aftermath == Aftermath::Refused;
+    Stopped { error, spoiled }
+}
+
+fn collision(error: ActionError) -> ActionError {
+    error.code("mask-collision").hint(
+        "Two masked values of a unique column are the same. Give it a pseudonym (`text` where another format is too \
+         narrow) and no constant; two spellings of one address count as the same address.",
+    )
+}
+
+/// `SET client_encoding = 'UTF8'`
+fn is_utf8(sql: &str) -> bool {
+    let sql = sql.to_ascii_lowercase();
+    sql.contains("utf8") || sql.contains("utf-8") || sql.contains("unicode")
+}
+
+/// Whether the server's words may quote a value: complaints about data do.
+fn may_quote(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|said| said.code().code().starts_with("22"))
+}
+
+/// The complaint about masked rows, without the server's words.
+fn withheld(rows: &Rows, error: &tokio_postgres::Error) -> ActionError {
+    let code = error.as_db_error().map(|said| said.code().code().to_owned()).unwrap_or_default();
+    ActionError::refused(format!(
+        "restore masked rows of {}: the database refuses a value (SQLSTATE {code}; its words may quote the value)",
+        plain(&rows.table)
+    ))
+    .code("statement-failed")
+    .hint("Look at the table's rules: does each column take what its rule gives?")
 }
 
 /// `COPY users, line 17, column a: …` says 17.

@@ -37,6 +37,8 @@ pub(super) struct Restore {
     /// What the target held before, or, while it is being emptied, what stays.
     pub(super) before: Catalog,
     pub(super) outputs: Option<Value>,
+    /// Fingerprint of the masking, when there is one.
+    pub(super) mask: Option<String>,
 }
 
 /// A chunk that is in the target.
@@ -62,8 +64,8 @@ pub(super) async fn find(session: &Session) -> Result<Vec<Restore>, ActionError>
         return Ok(Vec::new());
     }
     let rows = session.client.query(
-        "select step_key, url, sha256, etag, chunk_bytes, verified_by, status, before, outputs \
-         from _runbook.restores order by started_at",
+        "select step_key, url, sha256, etag, chunk_bytes, verified_by, status, before, outputs, \
+         pg_catalog.to_jsonb(r) ->> 'mask' from _runbook.restores r order by started_at",
         &[],
     );
     timed(rows, attempted(session)).await?.iter().map(|row| decode(session, row)).collect()
@@ -88,6 +90,7 @@ fn decode(session: &Session, row: &tokio_postgres::Row) -> Result<Restore, Actio
         },
         before: serde_json::from_value(row.get(7)).map_err(|_| broken("the catalog"))?,
         outputs: row.get(8),
+        mask: row.get(9),
     })
 }
 
@@ -109,12 +112,13 @@ pub(super) async fn begin(session: &Session, restore: &Restore) -> Result<(), Ac
            sha256 text not null, etag text, chunk_bytes bigint not null, verified_by text not null, \
            status text not null, before jsonb not null, outputs jsonb, \
            started_at timestamptz not null default pg_catalog.now(), ended_at timestamptz); \
+         alter table {MARKERS}.restores add column if not exists mask text; \
          create table if not exists {MARKERS}.chunks (step_key text not null, seq bigint not null, \
            chunk jsonb not null, primary key (step_key, seq)); \
          delete from {MARKERS}.restores where step_key = {key}; \
          delete from {MARKERS}.chunks where step_key = {key}; \
-         insert into {MARKERS}.restores (step_key, url, sha256, etag, chunk_bytes, verified_by, status, before) \
-         values ({key}, {url}, {sha}, {etag}, {chunk}, {by}, {status}, {before}); commit",
+         insert into {MARKERS}.restores (step_key, url, sha256, etag, chunk_bytes, verified_by, status, before, mask) \
+         values ({key}, {url}, {sha}, {etag}, {chunk}, {by}, {status}, {before}, {mask}); commit",
         key = literal(&restore.key),
         url = literal(&restore.url),
         sha = literal(&restore.sha256),
@@ -123,6 +127,7 @@ pub(super) async fn begin(session: &Session, restore: &Restore) -> Result<(), Ac
         by = literal(&restore.verified_by),
         status = literal(status_text(restore.status)),
         before = literal(&before),
+        mask = restore.mask.as_deref().map_or_else(|| "null".into(), literal),
     );
     let attempted = || format!("mark `{}` as being restored", session.label);
     timed(session.client.batch_execute(&sql), attempted).await
@@ -167,8 +172,13 @@ pub(super) fn mark(key: &str, seq: u64, chunk: &Chunk) -> String {
 /// The last transaction: the outputs are durable, the chunks go. The row stays, so that a repeat whose
 /// outcome was lost finds the outputs.
 pub(super) async fn finish(session: &Session, key: &str, outputs: &Value) -> Result<(), ActionError> {
+    // What is masked must not be masked again: its pseudonyms would be taken for values.
+    let masked = match outputs.get("masked") {
+        Some(masked) if !masked.is_null() => crate::postgres::mask::mark(key, "postgres.restore", masked),
+        _ => String::new(),
+    };
     let sql = format!(
-        "begin; set local synchronous_commit = on; update {MARKERS}.restores set status = 'done', \
+        "begin; set local synchronous_commit = on; {masked}update {MARKERS}.restores set status = 'done', \
          outputs = {}, ended_at = pg_catalog.now() where step_key = {}; drop table {MARKERS}.chunks; commit",
         literal(&outputs.to_string()),
         literal(key)
@@ -183,7 +193,8 @@ pub(super) async fn finish(session: &Session, key: &str, outputs: &Value) -> Res
 /// Removes every marker of restores. Keys of other actions stay, and with them the schema.
 pub(super) async fn forget(session: &Session) -> Result<(), ActionError> {
     let attempted = || format!("remove the markers of `{}`", session.label);
-    let sql = format!("drop table if exists {MARKERS}.chunks, {MARKERS}.restores");
+    // The rows that were masked are gone with the rest.
+    let sql = format!("drop table if exists {MARKERS}.chunks, {MARKERS}.restores, {MARKERS}.masked");
     timed(session.client.batch_execute(&sql), attempted).await?;
     let keys = session.client.query_one("select pg_catalog.to_regclass('_runbook.effects') is null", &[]);
     if timed(keys, attempted).await?.get(0) {

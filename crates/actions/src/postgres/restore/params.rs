@@ -1,11 +1,13 @@
 //! Parameters and outputs of `postgres.restore`. Their comments are its help.
 
 use jiff::Timestamp;
+use runbook_core::secret::SecretText;
 use runbook_core::types::{Backup, Connection};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::platform::Profile;
+use crate::postgres::mask::Masked;
 
 /// Parameters of `postgres.restore`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -28,6 +30,13 @@ pub struct RestoreParams {
     /// How much of a table commits at a time, in MiB, from 1 to 256.
     #[serde(default = "chunk_mib")]
     pub chunk_mib: u64,
+    /// Rules by which rows are masked on their way in, a YAML file beside the runbook: the target never sees
+    /// the real values. A column that could hold personal text and has no rule stops the restore.
+    #[serde(default)]
+    pub mask: Option<String>,
+    /// The key of the pseudonyms, a secret of 16 bytes or more: the same key gives the same ones.
+    #[serde(default)]
+    pub mask_key: Option<SecretText>,
 }
 
 fn chunk_mib() -> u64 {
@@ -79,4 +88,7 @@ pub struct RestoreOutputs {
     /// What proved the bytes before anything relied on them: `store` (its checksum), `first` (a reading before),
     /// `stream` (the reading that loaded them). The loaded bytes were hashed in each case.
     pub verified_by: String,
+    /// How it was masked; nothing when it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masked: Option<Masked>,
 }

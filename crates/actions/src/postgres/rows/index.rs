@@ -50,11 +50,14 @@ impl Index {
     /// reading, and nothing depends on it.
     pub(super) async fn find(
         ctx: &Context,
+        store: Option<&str>,
         dump: &Location,
         sha256: &str,
         size_bytes: u64,
     ) -> Result<Option<Self>, ActionError> {
-        let Some(text) = beside(ctx, dump, ".index.json", INDEX_BYTES_MAX).await? else { return Ok(None) };
+        let Some(text) = beside(ctx, store, dump, ".index.json", INDEX_BYTES_MAX).await? else {
+            return Ok(None);
+        };
         let Ok(mut index) = serde_json::from_str::<Self>(&text) else { return Ok(None) };
         let fits = index.version == 1
             && index.format == "custom"
@@ -64,7 +67,7 @@ impl Index {
             return Ok(None);
         }
         let sum = hex::encode(Sha256::digest(text.as_bytes()));
-        let recorded = beside(ctx, dump, ".index.json.sha256", SUM_BYTES_MAX).await?;
+        let recorded = beside(ctx, store, dump, ".index.json.sha256", SUM_BYTES_MAX).await?;
         let recorded = recorded.as_deref().and_then(|text| text.split_whitespace().next());
         index.covered = recorded.is_some_and(|recorded| recorded.eq_ignore_ascii_case(&sum));
         index.bytes = text.len() as u64;
@@ -84,13 +87,14 @@ impl Index {
 /// A small file beside a dump; none when there is none, or it is too large to be one.
 async fn beside(
     ctx: &Context,
+    store: Option<&str>,
     dump: &Location,
     ending: &str,
     limit: usize,
 ) -> Result<Option<String>, ActionError> {
     match dump {
         Location::S3 { bucket, key } => {
-            let (store, key) = (Store::bucket(ctx, bucket).await?, format!("{key}{ending}"));
+            let (store, key) = (Store::bucket_of(ctx, store, bucket).await?, format!("{key}{ending}"));
             match store.head(&key).await? {
                 Some(info) if info.size_bytes <= limit as u64 => store.text(&key, limit).await,
                 _ => Ok(None),

@@ -23,6 +23,8 @@ const HEAD_BYTES_MAX: u64 = 64 << 20;
 /// A dump, with what is known of it before it is read.
 pub(super) struct Source<'a> {
     ctx: &'a Context,
+    /// Which of the environment's `backup_sources` it is in.
+    store: Option<String>,
     at: Location,
     info: ObjectInfo,
     recorded: String,
@@ -51,7 +53,7 @@ impl<'a> Source<'a> {
             .hint("Write its sha256 beside it as `NAME.sha256` when the backup is made."));
         }
         let at = Location::parse(url)?;
-        let info = inspect(ctx, &at).await?;
+        let info = inspect(ctx, backup.source.as_deref(), &at).await?;
         if backup.etag.is_some() && backup.etag != info.etag {
             return Err(ActionError::refused(format!(
                 "extract rows from `{at}`: another object is there than the one that was selected"
@@ -59,7 +61,7 @@ impl<'a> Source<'a> {
             .code("object-changed"));
         }
         let by_store = info.store_sha256.as_deref() == Some(&recorded);
-        let source = Self { ctx, at, info, recorded, by_store, bytes_read: 0 };
+        let source = Self { ctx, store: backup.source.clone(), at, info, recorded, by_store, bytes_read: 0 };
         match &source.info.store_sha256 {
             Some(stored) if !by_store => Err(source.mismatch(stored)),
             _ => Ok(source),
@@ -91,7 +93,9 @@ impl<'a> Source<'a> {
     /// Picks rows out, by the cheapest way that can be trusted.
     pub(super) async fn pick(&mut self, wants: Vec<Want>, parents: bool) -> Result<Proven, ActionError> {
         if let Some(head) = self.head().await? {
-            let index = Index::find(self.ctx, &self.at, &self.recorded, self.info.size_bytes).await?;
+            let index =
+                Index::find(self.ctx, self.store.as_deref(), &self.at, &self.recorded, self.info.size_bytes)
+                    .await?;
             self.bytes_read += index.as_ref().map_or(0, |index| index.bytes);
             if self.by_store {
                 if let Some(proven) = self.by_offsets(&head, index.as_ref(), &wants).await? {
@@ -129,7 +133,7 @@ impl<'a> Source<'a> {
 
     /// Some bytes, and their sha256.
     async fn range(&mut self, range: Range<u64>) -> Result<(Vec<u8>, String), ActionError> {
-        let tap = read_range(self.ctx, &self.at, &self.info, range).await?;
+        let tap = read_range(self.ctx, self.store.as_deref(), &self.at, &self.info, range).await?;
         let reader = tap.clone();
         let read = self
             .watched(&tap, move || {
@@ -239,7 +243,7 @@ impl<'a> Source<'a> {
         schema: Schema,
         mut pickers: Vec<Picker>,
     ) -> Result<(Vec<Picker>, Option<String>), ActionError> {
-        let tap = read_range(self.ctx, &self.at, &self.info, range.clone()).await?;
+        let tap = read_range(self.ctx, self.store.as_deref(), &self.at, &self.info, range.clone()).await?;
         let (source, head) = (tap.clone(), head.to_vec());
         let read = self
             .watched(&tap, move || {
@@ -258,7 +262,7 @@ impl<'a> Source<'a> {
 
     /// Reads from the beginning: to the end and hashed, or, where the store vouches, until all is found.
     async fn by_reading(&mut self, wants: Vec<Want>, parents: bool) -> Result<Proven, ActionError> {
-        let tap = read(self.ctx, &self.at, &self.info).await?;
+        let tap = read(self.ctx, self.store.as_deref(), &self.at, &self.info).await?;
         let (source, may_stop) = (tap.clone(), self.by_store && !parents);
         let mut pickers: Vec<_> = wants.into_iter().map(Picker::new).collect();
         let by_store = self.by_store;

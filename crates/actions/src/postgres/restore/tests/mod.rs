@@ -55,6 +55,8 @@ impl Stage {
             overwrite: false,
             verify: Verify::Auto,
             chunk_mib: 1,
+            mask: None,
+            mask_key: None,
         }
     }
 

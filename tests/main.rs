@@ -11,6 +11,7 @@ mod guards;
 mod in_doubt;
 mod leftovers;
 mod live_runs;
+mod matrix;
 mod path_b;
 mod path_b_killed;
 mod plan;

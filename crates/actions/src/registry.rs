@@ -32,6 +32,7 @@ pub fn registry() -> impl Registry {
         action(flow::Fail),
         action(flow::Noop),
         action(http::HttpCheck),
+        action(people::Decide),
         action(people::Declare),
         action(people::Manual),
         action(notify::Notify),

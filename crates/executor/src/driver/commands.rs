@@ -108,10 +108,9 @@ impl Sitting {
         if !self.push(Record::ApprovalRequested(Box::new(asked)), After::Nothing) {
             return false;
         }
-        if self.options.yes && self.shared.environment.kind != EnvironmentKind::Production {
+        if let Some((choice, reason)) = self.answer_at_hand(step, &ready) {
             let by = self.options.actor.clone();
-            let reason = Some("--yes".to_owned());
-            let given = Record::ApprovalGiven { step: step.clone(), digest, by, reason };
+            let given = Record::ApprovalGiven { step: step.clone(), digest, by, reason: Some(reason), choice };
             if self.machine.check(self.now(), &given).is_ok() {
                 self.push(given, After::Nothing);
             }
@@ -119,19 +118,36 @@ impl Sitting {
         true
     }
 
+    /// The answer that needs nobody, with where it comes from: `--yes` outside of production, which never
+    /// chooses, and a choice that the runbook was started with, unless the step wants an approval too.
+    fn answer_at_hand(&self, step: &StepPath, ready: &Ready) -> Option<(Option<String>, String)> {
+        if ready.options.is_empty() {
+            let may = self.options.yes && self.shared.environment.kind != EnvironmentKind::Production;
+            return may.then(|| (None, "--yes".to_owned()));
+        }
+        let wants_approval = self.step_of(step).is_none_or(|s| s.approval.is_some());
+        let choice = ready.answer.clone().filter(|_| !wants_approval)?;
+        let reason = ready.params.get("reason").and_then(Value::as_str).map(|reason| self.clean(reason));
+        Some((Some(choice), reason.unwrap_or_else(|| "given when the run was started".to_owned())))
+    }
+
     fn question(&self, step: &StepPath, digest: &str, ready: &Ready, now: Timestamp) -> ApprovalRequested {
         let written = self.step_of(step).and_then(|s| s.approval.as_ref());
         let environment = &self.shared.environment.approvers;
         let timeout = written.map_or(APPROVAL_TIMEOUT_DEFAULT, |a| a.timeout);
         let named = written.map(|a| a.approvers.clone()).filter(|names| !names.is_empty());
+        // A choice allows nothing, so who may approve does not say who may choose.
+        let chooses = written.is_none() && !ready.options.is_empty();
+        let by_policy = if chooses { Vec::new() } else { environment.names.clone() };
         ApprovalRequested {
             step: step.clone(),
             digest: digest.to_owned(),
             prompt: ready.prompt.clone(),
-            min: written.map_or(1, |a| a.min_approvals.max(1)),
-            approvers: named.unwrap_or_else(|| environment.names.clone()),
-            four_eyes: environment.four_eyes || written.is_some_and(|a| a.four_eyes),
+            min: if chooses { 1 } else { written.map_or(1, |a| a.min_approvals.max(1)) },
+            approvers: named.unwrap_or(by_policy),
+            four_eyes: !chooses && (environment.four_eyes || written.is_some_and(|a| a.four_eyes)),
             expires_at: later(now, timeout),
+            options: ready.options.clone(),
         }
     }
 
@@ -239,6 +255,7 @@ impl Sitting {
             timeout: step.timeout,
             stop,
             happened: None,
+            rehearsal: self.options.rehearsal,
         })
     }
 
@@ -282,7 +299,7 @@ impl Sitting {
         }
         let ctx = self.shared.context(occasion);
         let outputs = instance.outcome.as_ref().map_or(Value::Null, |o| o.outputs.clone());
-        Ok(Call { kind, action, params, ctx, outputs, timeout, stop, happened })
+        Ok(Call { kind, action, params, ctx, outputs, timeout, stop, happened, rehearsal: None })
     }
 
     fn fence(&mut self, step: &StepPath) -> bool {

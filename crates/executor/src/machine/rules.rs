@@ -69,7 +69,10 @@ impl Machine {
             }
             Record::Resolved { step, .. } => self.resolved(self.find(step)?.2),
             Record::Rerun { step, .. } => self.rerun(self.find(step)?),
-            Record::ApprovalGiven { step, digest, by, .. } => self.answer(at, self.find(step)?, digest, by),
+            Record::ApprovalGiven { step, digest, by, choice, .. } => {
+                self.answer(at, self.find(step)?, digest, by)?;
+                self.choice(step, choice.as_deref())
+            }
             Record::ApprovalDenied { step, digest, by, .. } => self.answer(at, self.find(step)?, digest, by),
             _ => {
                 ensure(self.sitting.is_some(), "no engine works on the run")?;
@@ -193,6 +196,21 @@ impl Machine {
             format!("`{by}` started the run, and somebody else must answer"),
         )?;
         ensure(asked.given.iter().all(|g| g.by != by), format!("`{by}` has answered already"))
+    }
+
+    /// A question with options is answered by one of them, any other by yes.
+    fn choice(&self, step: &StepPath, choice: Option<&str>) -> Rule {
+        let (_, _, instance) = self.find(step)?;
+        let options = instance.approval.as_ref().map_or(&[][..], |asked| asked.request.options.as_slice());
+        let names = || options.iter().map(|option| option.name.as_str()).collect::<Vec<_>>().join(", ");
+        match choice {
+            None => ensure(options.is_empty(), format!("it asks which: {}", names())),
+            Some(chosen) => {
+                ensure(!options.is_empty(), "it asks for yes or no, and has no options")?;
+                let known = options.iter().any(|option| option.name == chosen);
+                ensure(known, format!("`{chosen}` is none of its options: {}", names()))
+            }
+        }
     }
 
     fn condition(&self, step: &StepPath) -> Rule {

@@ -58,6 +58,7 @@ pub(crate) fn one_of_each() -> Vec<Record> {
             approvers: vec![],
             four_eyes: true,
             expires_at: at,
+            options: vec![Choice { name: text("a"), text: text("the first") }],
         })),
         Record::ApprovalExpired { step: step() },
         Record::ApprovalVoided { step: step(), why: text("changed") },
@@ -109,6 +110,7 @@ fn people(by: &str, reason: &Option<String>) -> Vec<Record> {
             digest: digest.clone(),
             by: by.clone(),
             reason: reason.clone(),
+            choice: reason.clone(),
         },
         Record::ApprovalDenied { step: step(), digest, by: by.clone(), reason: reason.clone() },
         Record::Resolved {

@@ -36,7 +36,7 @@ pub(super) fn end_of(world: &World, run: &str, counted: &[&str]) -> Value {
     stand_ins["effects"] = effects;
     let steps = status["steps"].as_array().unwrap().iter();
     let steps: Map<String, Value> =
-        steps.map(|step| (step["step"].as_str().unwrap().to_owned(), step["word"].clone())).collect();
+        steps.map(|step| (step["step"].as_str().unwrap().to_owned(), step["state"].clone())).collect();
     json!({
         "stand_ins": names.alike(&stand_ins),
         "databases": databases(world, &state, &names, counted),

@@ -124,7 +124,7 @@ impl<'a> Journey<'a> {
         let records = self.world.records(run);
         let mut settled = 0;
         for (step, seen) in self.problems(run) {
-            if seen["state"] != "in_doubt" {
+            if seen["state"] != "in doubt" {
                 continue;
             }
             let started =
@@ -141,7 +141,7 @@ impl<'a> Journey<'a> {
 
     /// A person answers what the case has an answer for.
     fn answer(&self, run: &str) {
-        let asked: Vec<_> = self.problems(run).into_iter().filter(|(_, seen)| seen["state"] == "asked").collect();
+        let asked: Vec<_> = self.problems(run).into_iter().filter(|(_, seen)| seen["state"] == "waiting for approval").collect();
         assert!(!asked.is_empty(), "a run that waits asks something: {}", self.world.status(run));
         for (step, seen) in asked {
             let answer = self.case.answers.iter().find(|(wanted, _)| *wanted == step);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::api::{Project, api, project, project_name};
 use super::deployment::{Deployment, find_by_key, get, promote, redeploy, until_live};
 use crate::http::Api;
-use crate::intent::{find_again, intent, save_intent};
+use crate::intent::{find_again, intent, save_intent, unless_turned_away};
 use crate::period::Period;
 use crate::typed::{About, Done, Found, Typed, nothing_to_undo};
 
@@ -102,7 +102,8 @@ timeout: 15m
                     ctx.checkpoints.save("previous", json!(project.production())).await?;
                 }
                 save_intent(ctx).await?;
-                let created = redeploy(&api, ctx, &project, &source).await?;
+                let made = redeploy(&api, ctx, &project, &source).await;
+                let created = unless_turned_away(ctx, made).await?;
                 ctx.checkpoints.save("created", json!(created.id)).await?;
                 created.id
             }

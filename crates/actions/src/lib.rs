@@ -7,6 +7,7 @@
 //! | `flow`     | nothing: steps for examples and rehearsals |
 //! | `http`     | any URL; and the client that the modules below share |
 //! | `backup`   | the backup bucket |
+//! | `evidence` | files of the run |
 //! | `postgres` | PostgreSQL databases |
 //! | `s3`       | S3 stores and files, for the modules above; holds no action |
 //! | `notify`   | chat webhooks |
@@ -19,6 +20,7 @@
 //! like (`Aftermath`), and the executor decides.
 
 pub mod backup;
+pub mod evidence;
 pub mod flow;
 pub mod http;
 mod intent;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use runbook_core::action::{Action, Description, Registry};
 
 use crate::typed::action;
-use crate::{backup, flow, http, notify, people, postgres, secret, supabase, vercel};
+use crate::{backup, evidence, flow, http, notify, people, postgres, secret, supabase, vercel};
 
 struct Actions(BTreeMap<&'static str, Box<dyn Action>>);
 
@@ -27,6 +27,7 @@ pub fn registry() -> impl Registry {
         action(postgres::Execute),
         action(postgres::Migrate),
         action(postgres::Query),
+        action(postgres::ReadOnly),
         action(postgres::Restore),
         action(postgres::Test),
         action(flow::Fail),
@@ -45,6 +46,8 @@ pub fn registry() -> impl Registry {
         action(vercel::Deploy),
         action(vercel::Env),
         action(vercel::Flag),
+        action(vercel::Serving),
+        action(evidence::Save),
     ];
     Actions(all.into_iter().map(|a| (a.description().name, a)).collect())
 }

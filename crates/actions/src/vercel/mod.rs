@@ -7,12 +7,14 @@ mod deploy;
 mod deployment;
 mod env;
 mod flag;
+mod serving;
 mod variables;
 
 pub use crons::Crons;
 pub use deploy::Deploy;
 pub use env::Env;
 pub use flag::Flag;
+pub use serving::Serving;
 
 #[cfg(test)]
 mod tests;

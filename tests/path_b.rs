@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use crate::world::{Database, World};
 
-/// What the application is told; each must point at the new project.
-const VARIABLES: [&str; 4] = [
+/// What the application is told; those of the database must point at the new project.
+const VARIABLES: [&str; 5] = [
+    "BILLING_PROVIDER",
     "DATABASE_URL",
     "NEXT_PUBLIC_SUPABASE_ANON_KEY",
     "NEXT_PUBLIC_SUPABASE_URL",
@@ -81,7 +82,7 @@ pub(crate) fn reached(world: &World, run: &str, before: &Value) -> Reached {
 
     project_is_made_once(&made, before, &after);
     variables_point_at(world, &made, &after);
-    is_deployed_once(run, before, &after);
+    are_deployed_once(run, before, &after);
     nothing_is_frozen(&after);
     assert_eq!(told(&after, &made).len(), 1, "the team is told once: {}", after["hooks"]);
     assert_eq!(grown(before, &after, "hooks POST /hooks/chat"), 1, "and nobody else is");
@@ -223,15 +224,16 @@ fn variables_point_at(world: &World, made: &Value, after: &Value) {
 }
 
 #[track_caller]
-fn is_deployed_once(run: &str, before: &Value, after: &Value) {
+fn are_deployed_once(run: &str, before: &Value, after: &Value) {
     let (was, is) = (&before["vercel"], &after["vercel"]);
     let deployments = new(&was["deployments"], &is["deployments"], "id");
-    assert_eq!(deployments.len(), 1, "one deployment is made: {deployments:?}");
-    assert_eq!(grown(before, after, "vercel POST /v13/deployments"), 1);
-    let deployment = deployments[0];
-    assert_eq!((&deployment["target"], &deployment["state"]), (&json!("production"), &json!("READY")));
-    assert_eq!(deployment["meta"]["runbookRun"], run);
-    assert_eq!(is["production"], deployment["id"]);
+    assert_eq!(deployments.len(), 2, "one with the new database, one with payments: {deployments:?}");
+    assert_eq!(grown(before, after, "vercel POST /v13/deployments"), 2);
+    for deployment in &deployments {
+        assert_eq!((&deployment["target"], &deployment["state"]), (&json!("production"), &json!("READY")));
+        assert_eq!(deployment["meta"]["runbookRun"], run);
+    }
+    assert_eq!(is["production"], deployments[1]["id"]);
 }
 
 #[track_caller]

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::Case;
 use super::names::Names;
 use crate::path_b::count;
 use crate::world::World;
@@ -15,7 +16,7 @@ const COUNTED: [&str; 3] = ["supabase POST /v1/projects", "vercel POST /v13/depl
 
 /// Everything that is there after a run.
 #[track_caller]
-pub(super) fn end_of(world: &World, run: &str, counted: &[&str]) -> Value {
+pub(super) fn end_of(world: &World, run: &str, case: &Case) -> Value {
     let records = world.records(run);
     let last = records.last().unwrap();
     assert_eq!((&last["kind"], &last["outcome"]), (&json!("run_finished"), &json!("succeeded")), "{last}");
@@ -35,11 +36,12 @@ pub(super) fn end_of(world: &World, run: &str, counted: &[&str]) -> Value {
     let effects = effects(&state["effects"], &names);
     stand_ins["effects"] = effects;
     let steps = status["steps"].as_array().unwrap().iter();
+    let steps = steps.filter(|step| !case.optional.contains(&step["step"].as_str().unwrap()));
     let steps: Map<String, Value> =
         steps.map(|step| (step["step"].as_str().unwrap().to_owned(), step["state"].clone())).collect();
     json!({
         "stand_ins": names.alike(&stand_ins),
-        "databases": databases(world, &state, &names, counted),
+        "databases": databases(world, &state, &names, case.counted),
         "bucket": names.alike(&json!(files(&world.state().join("sandbox/s3")))),
         "in_force": names.alike(&json!(in_force(&status))),
         "steps": steps,

@@ -32,10 +32,7 @@ impl Sitting {
                 let items = self.shared.step(step).map(|s| self.items(s));
                 self.conclude(step, items, |items| Record::Expanded { step: step.clone(), items })
             }
-            Command::Evaluate(step) => {
-                let outputs = self.shared.step(step).map(|s| self.evaluated(s));
-                self.conclude(step, outputs, |outputs| done(step, Outcome { outputs, ..Outcome::default() }))
-            }
+            Command::Evaluate(step) => self.evaluate(step),
             Command::Skip(step, why) => {
                 self.push(Record::StepSkipped { step: step.clone(), why: *why }, After::Nothing)
             }
@@ -59,6 +56,31 @@ impl Sitting {
             Command::Finish(_) | Command::Stop(_) => false,
         };
         Ok(moved)
+    }
+
+    /// Enters or leaves a runbook used as a step.
+    fn evaluate(&mut self, step: &StepPath) -> bool {
+        let is_begin = self.shared.step(step).is_some_and(|s| s.work == Work::Begin);
+        let Some(instance) = self.instance(step).filter(|_| is_begin) else {
+            let outputs = self.shared.step(step).map(|s| self.outputs_of(s));
+            return self.conclude(step, outputs, |outputs| done(step, Outcome { outputs, ..Outcome::default() }));
+        };
+        let ready = match self.prepare(&instance) {
+            Ok(ready) => ready,
+            Err(why) => return self.not_ready(step, why),
+        };
+        if let Some(why) = self.not_what_was_asked(&instance, &ready) {
+            return self.push(why, After::Nothing);
+        }
+        self.push(done(step, Outcome { outputs: ready.params, ..Outcome::default() }), After::Nothing)
+    }
+
+    /// An approval holds for the parameters that were asked about, and no others.
+    fn not_what_was_asked(&self, instance: &Instance, ready: &Ready) -> Option<Record> {
+        let digest = self.digest(&instance.path, &ready.params_digest);
+        instance.approval.as_ref().filter(|approval| approval.request.digest != digest)?;
+        let why = "the parameters of the step are not the ones that were asked about".to_owned();
+        Some(Record::ApprovalVoided { step: instance.path.clone(), why })
     }
 
     fn conclude<T>(
@@ -157,11 +179,8 @@ impl Sitting {
             Ok(ready) => ready,
             Err(why) => return Ok(self.not_ready(step, why)),
         };
-        if let Some(approval) = &instance.approval
-            && approval.request.digest != self.digest(step, &ready.params_digest)
-        {
-            let why = "the parameters of the step are not the ones that were asked about".to_owned();
-            return Ok(self.push(Record::ApprovalVoided { step: step.clone(), why }, After::Nothing));
+        if let Some(voided) = self.not_what_was_asked(&instance, &ready) {
+            return Ok(self.push(voided, After::Nothing));
         }
         let started = Record::AttemptStarted(Box::new(AttemptStarted {
             step: step.clone(),

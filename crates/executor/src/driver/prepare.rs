@@ -107,8 +107,8 @@ impl Sitting {
         Ok(items)
     }
 
-    /// What entering or leaving a runbook used as a step gives.
-    pub(super) fn evaluated(&self, step: &Step) -> Result<Value, NotReady> {
+    /// What leaving a runbook used as a step gives.
+    pub(super) fn outputs_of(&self, step: &Step) -> Result<Value, NotReady> {
         match &step.work {
             Work::End { outputs } => {
                 let output = |path: &StepPath| self.machine.output(path);

@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use runbook_core::action::{Aftermath, Effect};
+use runbook_core::key::params_digest;
 use runbook_core::workflow::{Phase, StepPath};
 use sha2::{Digest as _, Sha256};
 
@@ -121,7 +122,7 @@ impl Machine {
             }
             Record::Probed { step, .. } => self.probed(self.find(step)?),
             Record::StepInDoubt { step, .. } => self.step_in_doubt(self.find(step)?),
-            Record::StepDone(done) => self.step_done(done),
+            Record::StepDone(done) => self.step_done(at, done),
             Record::StepRefused { step, .. } => self.at_rest(self.find(step)?),
             Record::StepFailed { step, .. } => self.step_failed(step),
             Record::UndoStarted { step, epoch } => self.undo_started(self.find(step)?.2, *epoch),
@@ -327,12 +328,14 @@ impl Machine {
         ensure(fits, "its outcome is known, or can be found out")
     }
 
-    fn step_done(&self, done: &StepDone) -> Rule {
+    fn step_done(&self, at: Timestamp, done: &StepDone) -> Rule {
         let found = self.find(&done.step)?;
         let (bone, _, i) = found;
         if !bone.calls {
             self.at_rest(found)?;
-            return ensure(self.may_start(bone.phase), "the run is paused or being given up");
+            ensure(self.may_start(bone.phase), "the run is paused or being given up")?;
+            // What a used runbook is entered with are its outputs.
+            return self.approved(at, bone, i, &params_digest(&done.outcome.outputs));
         }
         if done.by_key_of.is_some() {
             self.at_rest(found)?;

@@ -8,7 +8,7 @@ use runbook_core::workflow::StepPath;
 use serde_json::json;
 
 use crate::record::{
-    ApprovalRequested, AttemptFailed, AttemptStarted, Ended, Final, Found, Item, Record, RefusedWhy,
+    ApprovalRequested, AttemptFailed, AttemptStarted, Choice, Ended, Final, Found, Item, Record, RefusedWhy,
     RunStarted, SkippedWhy, StepDone, Then, Verdict, Waived,
 };
 

@@ -72,12 +72,13 @@ fn a_choice_that_is_an_input_is_recorded_as_the_starters() {
 }
 
 #[test]
-fn a_no_refuses_the_question() {
+fn a_no_leaves_the_question_open_and_says_why() {
     let (world, file) = world();
     let run = world.runbook(&["--json", "run", &file, "--env", "local", "--no-wait"]).ended(7).run();
     world.runbook(&["deny", &run, "--reason", "none of these"]).ended(0);
-    let end = world.runbook(&["--json", "resume", &run, "--no-wait"]).ended(4).last();
+    let end = world.runbook(&["--json", "resume", &run, "--no-wait"]).ended(7).last();
     assert_eq!(end["problems"][0]["message"], "tester said no: none of these");
+    assert_eq!(end["problems"][0]["options"].as_array().unwrap().len(), 2, "it is asked again");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail at that line")]
 
+mod action_examples;
 mod bad_dumps;
+mod bookshop;
 mod broken_runbooks;
 mod canaries;
 mod commands;
@@ -16,6 +18,7 @@ mod matrix;
 mod path_b;
 mod path_b_killed;
 mod plan;
+mod procedures;
 mod repository;
 mod restore;
 mod world;

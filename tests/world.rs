@@ -191,6 +191,14 @@ impl World {
         contents
     }
 
+    /// A database as `pg_dump` writes it.
+    pub(crate) fn dump(&self, database: &str) -> Vec<u8> {
+        let mut command = self.client("pg_dump");
+        let output = command.args(["--no-owner", "--no-privileges", "-d", database]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    }
+
     /// Of each table the rows and a checksum over them, of each sequence its last value, if it was used.
     fn contents(&self, database: &str, row: &str) -> BTreeMap<String, String> {
         let queries = self.sql(

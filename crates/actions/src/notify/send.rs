@@ -61,7 +61,7 @@ impl Typed for Notify {
             r#"id: tell
 uses: notify
 with:
-  to: team
+  to: chat
   text: "Restored to {{ steps.backup.taken_at }}. Run {{ run.short_id }}."
 "#,
         )

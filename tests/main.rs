@@ -3,20 +3,26 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail at that line")]
 
+mod action_examples;
 mod bad_dumps;
+mod bookshop;
 mod broken_runbooks;
 mod canaries;
 mod commands;
+mod decide;
 mod guards;
 mod in_doubt;
 mod leftovers;
 mod live_runs;
+mod matrix;
 mod path_a;
 mod path_b;
 mod path_b_killed;
 mod path_c;
 mod plan;
+mod procedures;
 mod repository;
+mod restore;
 mod rotate_secrets;
 mod spec_providers;
 mod spec_storage;

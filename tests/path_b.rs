@@ -86,7 +86,7 @@ pub(crate) fn reached(world: &World, run: &str, before: &Value) -> Reached {
 
     project_is_made_once(&made, before, &after);
     variables_point_at(world, &made, &after);
-    is_deployed_once(run, before, &after);
+    are_deployed_once(run, before, &after);
     nothing_is_frozen(&after);
     assert_eq!(told(&after, &made).len(), 1, "the team is told once: {}", after["hooks"]);
     assert_eq!(grown(before, &after, "hooks POST /hooks/chat"), 1, "and nobody else is");
@@ -228,15 +228,16 @@ fn variables_point_at(world: &World, made: &Value, after: &Value) {
 }
 
 #[track_caller]
-fn is_deployed_once(run: &str, before: &Value, after: &Value) {
+fn are_deployed_once(run: &str, before: &Value, after: &Value) {
     let (was, is) = (&before["vercel"], &after["vercel"]);
     let deployments = new(&was["deployments"], &is["deployments"], "id");
-    assert_eq!(deployments.len(), 1, "one deployment is made: {deployments:?}");
-    assert_eq!(grown(before, after, "vercel POST /v13/deployments"), 1);
-    let deployment = deployments[0];
-    assert_eq!((&deployment["target"], &deployment["state"]), (&json!("production"), &json!("READY")));
-    assert_eq!(deployment["meta"]["runbookRun"], run);
-    assert_eq!(is["production"], deployment["id"]);
+    assert_eq!(deployments.len(), 2, "one with the new database, one with payments: {deployments:?}");
+    assert_eq!(grown(before, after, "vercel POST /v13/deployments"), 2);
+    for deployment in &deployments {
+        assert_eq!((&deployment["target"], &deployment["state"]), (&json!("production"), &json!("READY")));
+        assert_eq!(deployment["meta"]["runbookRun"], run);
+    }
+    assert_eq!(is["production"], deployments[1]["id"]);
 }
 
 #[track_caller]

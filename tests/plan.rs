@@ -39,6 +39,7 @@ fn steady(world: &World, text: &str) -> String {
     for name in ["s3_url", "supabase_url", "vercel_url", "app_url"] {
         text = text.replace(endpoints[name].as_str().unwrap(), "http://127.0.0.1:PORT");
     }
+    text = text.replace(&world.live(), "LIVE");
     text = text.replace(&digest(world)[..12], "DIGEST______");
     for deployment in world.inspect()["vercel"]["deployments"].as_array().unwrap() {
         text = text.replace(deployment["id"].as_str().unwrap(), "dpl_ID");

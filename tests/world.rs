@@ -171,7 +171,7 @@ impl World {
         command.args(["--schema-only", "--no-owner", "--exclude-schema=_runbook", "-d", database]);
         let said = Said::of(command.output().unwrap()).ended(0);
         let schema = said.stdout.lines().filter(|line| !is_unstable(line)).collect::<Vec<_>>().join("\n");
-        let contents = self.contents(database).into_iter();
+        let contents = self.contents(database, "t::text").into_iter();
         let (sequences, tables): (Vec<_>, Vec<_>) =
             contents.partition(|(name, _)| name.starts_with("sequence "));
         let sequences = sequences.into_iter().map(|(name, value)| (name, value.parse().ok())).collect();
@@ -185,19 +185,41 @@ impl World {
         Said::of(command.output().unwrap()).ended(0).stdout
     }
 
+    /// The same for rows that were written in another world, so that their moments of today are others.
+    pub(crate) fn rows_in_any_world(&self, database: &str) -> BTreeMap<String, String> {
+        let day = |days: u8| format!("to_char(now() - interval '{days} days', 'YYYY-MM-DD')");
+        let today = format!(
+            "regexp_replace(t::text, '(' || {} || '|' || {} || ')[ T][0-9:.]+([+]00|Z)?', 'NOW', 'g')",
+            day(0),
+            day(1)
+        );
+        let mut contents = self.contents(database, &today);
+        contents.retain(|name, _| !name.starts_with("sequence "));
+        contents
+    }
+
+    /// The same without owners and privileges, as bytes.
+    pub(crate) fn plain_dump(&self, database: &str) -> Vec<u8> {
+        let mut command = self.client("pg_dump");
+        let output = command.args(["--no-owner", "--no-privileges", "-d", database]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    }
+
     /// Of each table the rows and a checksum over them, of each sequence its last value, if it was used.
-    fn contents(&self, database: &str) -> BTreeMap<String, String> {
+    fn contents(&self, database: &str, row: &str) -> BTreeMap<String, String> {
         let queries = self.sql(
             database,
-            "select case c.relkind \
+            &"select case c.relkind \
                when 'S' then format('select %L, (case when is_called then last_value end)::text from %I.%I', \
                  format('sequence %I.%I', n.nspname, c.relname), n.nspname, c.relname) \
                else format($q$select %L, count(*) || ' ' || \
-                 coalesce(md5(string_agg(md5(t::text), '' order by md5(t::text))), '-') from %I.%I t$q$, \
+                 coalesce(md5(string_agg(md5(ROW), '' order by md5(ROW))), '-') from %I.%I t$q$, \
                  format('%I.%I', n.nspname, c.relname), n.nspname, c.relname) end \
              from pg_class c join pg_namespace n on n.oid = c.relnamespace \
              where c.relkind in ('r', 'm', 'S') and n.nspname !~ '^pg_' \
-               and n.nspname not in ('information_schema', '_runbook')",
+               and n.nspname not in ('information_schema', '_runbook')"
+                .replace("ROW", row),
         );
         let lines = self.sql(database, &queries.lines().collect::<Vec<_>>().join(" union all "));
         lines

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use runbook_core::action::{ActionError, Context};
+use runbook_core::action::{ActionError, Aftermath, Context};
+use serde_json::Value;
 
 use crate::http::pause;
 
@@ -14,6 +15,18 @@ const SETTLES: Duration = Duration::from_secs(5);
 /// Saves that something is about to be created, once, so that a later attempt knows whose it is.
 pub(crate) async fn save_intent(ctx: &Context) -> Result<(), ActionError> {
     ctx.checkpoints.save("creating", serde_json::json!({ "at": Timestamp::now() })).await
+}
+
+/// What became of the call that the intent was saved for. When it was certainly turned away there is nothing to
+/// look for later, so the intent is taken back.
+pub(crate) async fn unless_turned_away<T>(
+    ctx: &Context,
+    made: Result<T, ActionError>,
+) -> Result<T, ActionError> {
+    if made.as_ref().is_err_and(|error| error.aftermath != Aftermath::Unknown) {
+        ctx.checkpoints.save("creating", Value::Null).await?;
+    }
+    made
 }
 
 /// When an earlier attempt was about to create something.

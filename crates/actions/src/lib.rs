@@ -7,6 +7,7 @@
 //! | `flow`     | nothing: steps for examples and rehearsals |
 //! | `http`     | any URL; and the client that the modules below share |
 //! | `backup`   | the backup bucket |
+//! | `evidence` | files of the run |
 //! | `postgres` | PostgreSQL databases |
 //! | `s3`       | S3 stores and files, for the modules above; holds no action |
 //! | `email`    | the API for keys of Resend and SendGrid |
@@ -34,6 +35,7 @@ mod arrivals;
 pub mod backup;
 pub mod dns;
 pub mod email;
+pub mod evidence;
 pub mod flow;
 pub mod http;
 mod intent;

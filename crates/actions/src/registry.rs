@@ -6,8 +6,8 @@ use runbook_core::action::{Action, Description, Registry};
 
 use crate::typed::action;
 use crate::{
-    backup, dns, email, flow, http, job, metrics, notify, page, paymongo, paypal, people, postgres, secret,
-    shell, storage, supabase, ticket, vercel, wait,
+    backup, dns, email, evidence, flow, http, job, metrics, notify, page, paymongo, paypal, people, postgres,
+    secret, shell, storage, supabase, ticket, vercel, wait,
 };
 
 struct Actions(BTreeMap<&'static str, Box<dyn Action>>);
@@ -36,6 +36,7 @@ pub fn registry() -> impl Registry {
         action(postgres::Mask),
         action(postgres::Migrate),
         action(postgres::Query),
+        action(postgres::ReadOnly),
         action(postgres::Restore),
         action(postgres::RestoreTable),
         action(postgres::Test),
@@ -48,6 +49,7 @@ pub fn registry() -> impl Registry {
         action(job::Run),
         action(metrics::Query),
         action(metrics::Watch),
+        action(people::Decide),
         action(people::Declare),
         action(people::Manual),
         action(notify::Notify),
@@ -91,6 +93,8 @@ pub fn registry() -> impl Registry {
         action(vercel::Promote),
         action(vercel::Rollback),
         action(wait::Until),
+        action(vercel::Serving),
+        action(evidence::Save),
     ];
     Actions(all.into_iter().map(|a| (a.description().name, a)).collect())
 }

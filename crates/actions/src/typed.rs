@@ -24,6 +24,8 @@ pub struct About {
     pub exposes: bool,
     /// It asks a person and does nothing else.
     pub asks: bool,
+    /// The answer is one of several options.
+    pub chooses: bool,
     /// Permissions it needs.
     pub permissions: &'static [&'static str],
     /// One step in YAML.
@@ -52,6 +54,7 @@ impl About {
             targets: &[],
             exposes: false,
             asks: false,
+            chooses: false,
             permissions: &[],
             example,
             has_probe: false,
@@ -200,6 +203,7 @@ pub fn action<T: Typed>(inner: T) -> Box<dyn Action> {
         targets: about.targets.iter().map(|&(param, access)| Target { param, access }).collect(),
         exposes: about.exposes,
         asks: about.asks,
+        chooses: about.chooses,
         permissions: about.permissions,
         example: about.example,
         has_probe: about.has_probe,

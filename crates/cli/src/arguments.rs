@@ -69,7 +69,7 @@ pub(crate) enum Command {
     /// A run's records, oldest first
     Logs(Logs),
     /// Say yes to a step that asks
-    Approve(Answer),
+    Approve(Approve),
     /// Say no to a step that asks
     Deny(Answer),
     /// Add a note to a run's timeline
@@ -152,11 +152,29 @@ pub(crate) struct Run {
 }
 
 /// For rehearsing crashes.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct Crash {
     /// Die by SIGKILL as soon as this record of the journal is durable
     #[arg(long, value_name = "RECORD", hide = true)]
     pub(crate) die_after: Option<u64>,
+    /// Rehearse what goes wrong, the same for each step
+    #[arg(long, value_name = "WHAT", hide = true)]
+    pub(crate) rehearse: Option<Rehearse>,
+}
+
+/// What goes wrong in a rehearsal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rehearse {
+    /// Nothing; retries only come soon.
+    Hurry,
+    /// The first attempt of each step fails, and trying again helps.
+    Fail,
+    /// The first attempt of each step fails for good.
+    Refuse,
+    /// The first attempt of each step succeeds, and its outcome is lost.
+    Twice,
+    /// SIGKILL after the first record of each kind of each step.
+    Die,
 }
 
 /// `resume`
@@ -221,6 +239,16 @@ pub(crate) struct Answer {
     /// Why; for a manual step: the evidence
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+}
+
+/// `approve`
+#[derive(Debug, Args)]
+pub(crate) struct Approve {
+    #[command(flatten)]
+    pub(crate) answer: Answer,
+    /// Which of the options, where the step asks which; wants --reason
+    #[arg(long, value_name = "OPTION")]
+    pub(crate) choose: Option<String>,
 }
 
 /// `note`
@@ -521,7 +549,7 @@ pub(crate) enum Damage {
 /// `sandbox fault`
 #[derive(Debug, Args)]
 pub(crate) struct Fault {
-    /// supabase, storage, vercel, s3, app, hooks, paypal, paymongo, resend, sendgrid, prometheus, github, pagerduty or cloudflare
+    /// supabase, storage, vercel, s3, app, hooks, paypal, paymongo, resend, sendgrid, prometheus, github, pagerduty, cloudflare or all
     #[arg(value_name = "SERVICE")]
     pub(crate) service: String,
     /// Only requests with this method
@@ -545,6 +573,9 @@ pub(crate) struct Fault {
     /// How many requests
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) times: u32,
+    /// The first request of each method and path, instead of the next N
+    #[arg(long, conflicts_with = "times")]
+    pub(crate) each: bool,
 }
 
 /// When a connection is cut.

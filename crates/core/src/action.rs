@@ -75,6 +75,8 @@ pub struct Description {
     pub exposes: bool,
     /// It asks a person and does nothing else: counts as an approval for G05 and G07.
     pub asks: bool,
+    /// It asks, and the answer is one of several options: no approval, whatever is chosen.
+    pub chooses: bool,
     /// Permissions it needs, in the words of the system.
     pub permissions: &'static [&'static str],
     /// One step in YAML; a test runs it.

@@ -6,7 +6,7 @@
 //!
 //! - A is an ancestor of S by `needs`, within and across runbooks used as steps, and
 //! - each condition that A depends on (its own `if` and those of the begins it is inside of) is one that S
-//!   depends on too, textually and in the same scope: outputs, inputs and variables do not change during
+//!   depends on too, textually and in the same scope, inputs of used runbooks traced to what they are given: outputs, inputs and variables do not change during
 //!   a run, so the same condition gives the same answer, and
 //! - A is not `continue_on_error`, and
 //! - A has no `for_each`, or one over a written list that is not empty.
@@ -18,10 +18,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
 
+use crate::template::expression_references;
 use crate::workflow::{Step, StepPath, Workflow};
 
 /// A condition and the scope it is read in.
-type Gate<'w> = (&'w str, &'w str);
+type Gate = (String, String);
+
+/// Runbooks inside of runbooks that a condition is followed out of.
+const HOPS_MAX: usize = 32;
 
 /// A workflow with its paths looked up. Cheap to make; answers are walks over the edges.
 pub struct Graph<'w> {
@@ -84,15 +88,74 @@ impl<'w> Graph<'w> {
     }
 
     /// The conditions that decide whether a step is skipped: its own, and those of the begins around it.
-    fn gates(&self, step: &'w Step) -> BTreeSet<Gate<'w>> {
+    fn gates(&self, step: &'w Step) -> BTreeSet<Gate> {
         let mut gates = BTreeSet::new();
         let mut at = Some(step);
         while let Some(step) = at {
-            gates.extend(step.condition.as_ref().map(|condition| (step.scope.as_str(), condition.0.trim())));
+            gates.extend(step.condition.as_ref().map(|condition| self.outermost(step, &condition.0)));
             at = step.begin().and_then(|begin| self.step(begin.as_str()));
         }
         gates
     }
+
+    /// A condition in the outermost scope where it can be written: `inputs.x` inside of a runbook that is given
+    /// `x: "{{ inputs.y }}"` asks the same as `inputs.y` around it, so conditions of two used runbooks can be one.
+    fn outermost(&self, step: &Step, condition: &str) -> Gate {
+        let mut gate = (step.scope.clone(), condition.trim().to_owned());
+        for _ in 0..HOPS_MAX {
+            let Some(begin) = self.step(&format!("{}(begin)", gate.0)) else { break };
+            let Some(text) = outside(&gate.1, begin) else { break };
+            gate = (begin.scope.clone(), text);
+        }
+        gate
+    }
+}
+
+/// The condition as whoever uses the runbook would write it; nothing when it depends on what is inside.
+fn outside(condition: &str, begin: &Step) -> Option<String> {
+    let is_inside = |root: &str| !matches!(root, "inputs" | "vars" | "env" | "run" | "connections");
+    if expression_references(condition).iter().any(|reference| is_inside(&reference.path[0])) {
+        return None;
+    }
+    let mut written = String::new();
+    let mut rest = condition;
+    let mut quote = None;
+    while let Some(c) = rest.chars().next() {
+        let follows_word =
+            written.ends_with(|before: char| before.is_alphanumeric() || "_.".contains(before));
+        let name = rest.strip_prefix("inputs.").filter(|_| quote.is_none() && !follows_word);
+        if let Some(name) = name {
+            let length = name.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(name.len());
+            let given = given(&begin.with.get(&name[..length])?.0)?;
+            rest = &name[length..];
+            let is_all = written.is_empty() && rest.is_empty();
+            written.push_str(&if is_all { given } else { format!("({given})") });
+            continue;
+        }
+        match quote {
+            Some(open) if open == c => quote = None,
+            None if matches!(c, '"' | '\'') => quote = Some(c),
+            _ => {}
+        }
+        written.push(c);
+        rest = &rest[c.len_utf8()..];
+    }
+    Some(written)
+}
+
+/// What an input is given, as an expression.
+fn given(value: &Value) -> Option<String> {
+    let Value::String(text) = value else {
+        return (!value.is_array() && !value.is_object()).then(|| match value {
+            Value::Null => "none".to_owned(),
+            other => other.to_string(),
+        });
+    };
+    if !text.contains("{{") && !text.contains("{%") {
+        return Some(value.to_string());
+    }
+    let inside = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+    (!inside.contains("{{") && !inside.contains("}}")).then(|| inside.trim().to_owned())
 }
 
 fn may_be_empty(step: &Step) -> bool {
@@ -207,6 +270,30 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_condition_is_followed_to_what_its_inputs_are_given() {
+        let mut begin = testing::step("a/(begin)", "");
+        begin.with = [
+            ("asked", serde_json::json!("{{ inputs.read_only }}")),
+            ("sure", serde_json::json!(true)),
+            ("word", serde_json::json!("it's")),
+            ("mixed", serde_json::json!("x-{{ inputs.read_only }}")),
+        ]
+        .map(|(name, value)| (name.to_owned(), crate::workflow::Template(value)))
+        .into();
+        for (inside, around) in [
+            ("inputs.asked", Some("inputs.read_only")),
+            ("not inputs.asked and inputs.sure", Some("not (inputs.read_only) and (true)")),
+            ("inputs.word == 'inputs.asked'", Some("(\"it's\") == 'inputs.asked'")),
+            ("env.kind == 'local'", Some("env.kind == 'local'")),
+            ("inputs.mixed == 'x'", None),
+            ("steps.x.failed == 0", None),
+            ("inputs.unknown", None),
+        ] {
+            assert_eq!(outside(inside, &begin).as_deref(), around, "{inside}");
         }
     }
 

@@ -126,6 +126,7 @@ fn describe(name: &'static str, effect: Effect, params: Value, outputs: Value) -
         targets: Vec::new(),
         exposes: false,
         asks: false,
+        chooses: false,
         permissions: &[],
         example: "",
         has_probe: false,

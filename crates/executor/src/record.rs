@@ -34,8 +34,15 @@ pub enum Record {
     Expanded { step: StepPath, items: Vec<Item> },
     /// People are asked; `digest` binds the answer to the plan and the rendered parameters.
     ApprovalRequested(Box<ApprovalRequested>),
-    /// One person said yes.
-    ApprovalGiven { step: StepPath, digest: String, by: String, reason: Option<String> },
+    /// One person said yes, or which of the options it is.
+    ApprovalGiven {
+        step: StepPath,
+        digest: String,
+        by: String,
+        reason: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        choice: Option<String>,
+    },
     /// One person said no.
     ApprovalDenied { step: StepPath, digest: String, by: String, reason: Option<String> },
     /// Nobody answered in time, or the answer is too old to start on.
@@ -159,6 +166,18 @@ pub struct ApprovalRequested {
     pub four_eyes: bool,
     /// An answer, and a start on it, must come before.
     pub expires_at: Timestamp,
+    /// What there is to choose from; empty when the answer is yes or no.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<Choice>,
+}
+
+/// One of several answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// What is said to choose it.
+    pub name: String,
+    /// What it means.
+    pub text: String,
 }
 
 /// The start of an attempt.

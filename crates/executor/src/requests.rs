@@ -54,6 +54,29 @@ impl Engine {
         by: &str,
         reason: Option<String>,
     ) -> Result<String, RequestError> {
+        self.answer(run, step, by, reason, None)
+    }
+
+    /// Says which of its options is the answer to the open question of a step. Gives the prompt that was answered.
+    pub fn choose(
+        &self,
+        run: &str,
+        step: &StepPath,
+        by: &str,
+        reason: String,
+        choice: &str,
+    ) -> Result<String, RequestError> {
+        self.answer(run, step, by, Some(reason), Some(choice))
+    }
+
+    fn answer(
+        &self,
+        run: &str,
+        step: &StepPath,
+        by: &str,
+        reason: Option<String>,
+        choice: Option<&str>,
+    ) -> Result<String, RequestError> {
         let mut prompt = String::new();
         self.request(run, |loaded| {
             let (digest, asked) = open_question(loaded, step)?;
@@ -63,6 +86,7 @@ impl Engine {
                 digest,
                 by: by.to_owned(),
                 reason: reason.clone(),
+                choice: choice.map(str::to_owned),
             })
         })?;
         Ok(prompt)
@@ -89,6 +113,7 @@ impl Engine {
                 digest: digest.to_owned(),
                 by: by.to_owned(),
                 reason: reason.clone(),
+                choice: None,
             })
         })?;
         answered.ok_or_else(|| RequestError::Busy(run.to_owned()))

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::driver::{Loaded, Problem, RunOutcome};
 use crate::machine::{Answer, Instance, State, UndoState};
-use crate::record::{Record, SkippedWhy, Waived};
+use crate::record::{Choice, Record, SkippedWhy, Waived};
 
 /// A whole run.
 #[derive(Debug, Clone, Serialize)]
@@ -127,6 +127,9 @@ pub struct QuestionView {
     pub approvers: Vec<String>,
     /// Until when.
     pub expires_at: Timestamp,
+    /// What there is to choose from; empty when the answer is yes or no.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<Choice>,
 }
 
 /// One line of the timeline.
@@ -261,6 +264,7 @@ fn filled(view: StepView, i: &Instance) -> StepView {
             given: a.given.clone(),
             approvers: a.request.approvers.clone(),
             expires_at: a.request.expires_at,
+            options: a.request.options.clone(),
         }),
         by_key_of: i.by_key_of.clone(),
         undo,

@@ -153,10 +153,10 @@ with:
   checks:
     - name: health
       url: "{{ vars.app_url }}/api/health"
-      expect: { status: 200, json: { database: ok }, max_ms: 2000 }
-    - name: login page
-      url: "{{ vars.app_url }}/login"
-      expect: { contains: Sign in }
+      expect: { status: 200, json: { ok: true }, max_ms: 2000 }
+    - name: drills
+      url: "{{ vars.app_url }}/api/drills"
+      expect: { contains: slug }
   within: 1m
 "#,
         )

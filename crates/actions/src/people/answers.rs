@@ -15,6 +15,9 @@ pub struct Answer {
     /// What they wrote beside it.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Which of the options.
+    #[serde(default)]
+    pub choice: Option<String>,
 }
 
 /// Who answered, joined; when the last did; what they wrote, joined. Without an answer nothing happened,

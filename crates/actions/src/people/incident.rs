@@ -31,6 +31,9 @@ pub struct Params {
     /// How long it may take, told to everybody.
     #[serde(default)]
     pub rto: Option<Period>,
+    /// When users are told that it is worked on: `21:00 to 22:00 UTC`.
+    #[serde(default)]
+    pub window: Option<String>,
 }
 
 /// Outputs of `incident.declare`.
@@ -49,6 +52,9 @@ pub struct Outputs {
     /// Who takes over.
     #[serde(default)]
     pub backup_person: Option<String>,
+    /// When users are told that it is worked on.
+    #[serde(default)]
+    pub window: Option<String>,
 }
 
 /// The action `incident.declare`.
@@ -106,6 +112,7 @@ with:
             severity: params.severity,
             owner: params.owner,
             backup_person: params.backup_person,
+            window: params.window,
         };
         Ok(Done::new(outputs, summary))
     }

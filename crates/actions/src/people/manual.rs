@@ -92,6 +92,7 @@ mod tests {
             by: (*by).to_owned(),
             at: "2026-01-01T00:00:00Z".parse().unwrap(),
             reason: reason.map(str::to_owned),
+            choice: None,
         };
         Params {
             prompt: "Done?".into(),

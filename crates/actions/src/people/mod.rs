@@ -3,10 +3,12 @@
 
 mod answers;
 mod approval;
+mod decide;
 mod incident;
 mod manual;
 
 pub use answers::Answer;
 pub use approval::Approval;
+pub use decide::Decide;
 pub use incident::Declare;
 pub use manual::Manual;

@@ -88,8 +88,8 @@ impl Typed for Check {
             "Looks whether a database holds what it should, valid and protected.",
             Effect::Read,
             "- id: check\n  uses: postgres.check\n  tags: [validate]\n  with:\n    \
-             connection: \"{{ connections.scratch }}\"\n    require_rls: [public]\n    \
-             min_rows: { public.users: 1 }\n",
+             connection: \"{{ connections.live }}\"\n    require_rls: [public]\n    \
+             min_rows: { public.profiles: 1 }\n",
         )
     };
 

@@ -53,8 +53,8 @@ impl Typed for Execute {
             "postgres.execute",
             "Carries out statements in one transaction, once per idempotency key.",
             Effect::Transactional,
-            "- id: close_sessions\n  uses: postgres.execute\n  with:\n    \
-             connection: \"{{ connections.scratch }}\"\n    sql: delete from auth.sessions\n",
+            "- id: notes\n  uses: postgres.execute\n  with:\n    \
+             connection: \"{{ steps.database.connection }}\"\n    sql: create table if not exists public.notes (id bigint primary key)\n",
         )
     };
 

@@ -62,8 +62,8 @@ impl Typed for Migrate {
             "postgres.migrate",
             "Applies the migrations that a database does not have yet, each in its own transaction.",
             Effect::Transactional,
-            "- id: migrate\n  uses: postgres.migrate\n  with:\n    connection: \"{{ connections.scratch }}\"\n    \
-             directory: migrations\n",
+            "- id: migrate\n  uses: postgres.migrate\n  with:\n    connection: \"{{ connections.live }}\"\n    \
+             directory: \"{{ vars.migrations_dir }}\"\n",
         )
     };
 

@@ -8,6 +8,7 @@ mod identity;
 mod mask;
 mod migrate;
 mod query;
+mod read_only;
 mod restore;
 mod rows;
 mod session;
@@ -27,6 +28,7 @@ pub use mask::{
 };
 pub use migrate::{Migrate, MigrateOutputs, MigrateParams};
 pub use query::{Expect, Query, QueryOutputs, QueryParams};
+pub use read_only::{ReadOnly, ReadOnlyOutputs, ReadOnlyParams};
 pub use restore::{Profile, Restore, RestoreOutputs, RestoreParams, Skipped, Verify};
 pub use rows::{
     Columns, ExtractOutputs, ExtractParams, ExtractRows, ParentRows, RestoreTable, RestoreTableOutputs,

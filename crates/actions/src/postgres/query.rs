@@ -73,8 +73,8 @@ impl Typed for Query {
             "postgres.query",
             "Asks one question in a read-only transaction and compares the answer.",
             Effect::Read,
-            "- id: users\n  uses: postgres.query\n  with:\n    connection: \"{{ connections.scratch }}\"\n    \
-             sql: select count(*) from public.users\n    expect: { at_least: 1 }\n",
+            "- id: users\n  uses: postgres.query\n  with:\n    connection: \"{{ connections.live }}\"\n    \
+             sql: select count(*) from public.profiles\n    expect: { at_least: 1 }\n",
         )
     };
 

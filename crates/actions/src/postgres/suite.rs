@@ -94,7 +94,8 @@ impl Typed for Test {
             "Runs SQL test files as the roles that users have; everything is rolled back.",
             Effect::Read,
             "- id: smoke\n  uses: postgres.test\n  tags: [validate]\n  with:\n    \
-             connection: \"{{ connections.scratch }}\"\n    directory: tests\n    as: [{ role: anon }]\n",
+             connection: \"{{ connections.live }}\"\n    \
+             directory: \"{{ vars.rls_tests_dir }}\"\n",
         )
     };
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::api::{api, project_ref};
 use super::signing::{self, SigningKey, create_standby, import_legacy, jwks_url, move_to, until_published};
 use crate::http::{Api, pause};
-use crate::intent::{find_again, intent, save_intent};
+use crate::intent::{find_again, intent, save_intent, unless_turned_away};
 use crate::period::Period;
 use crate::typed::{About, Done, Found, Typed};
 
@@ -226,7 +226,8 @@ async fn new_key(
     let before: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
     ctx.checkpoints.save("before", json!(before)).await?;
     save_intent(ctx).await?;
-    let key = create_standby(api, project, algorithm.name()).await?;
+    let made = create_standby(api, project, algorithm.name()).await;
+    let key = unless_turned_away(ctx, made).await?;
     ctx.checkpoints.save("created", json!(key.id)).await?;
     Ok(key)
 }

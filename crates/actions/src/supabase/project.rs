@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::api::{Project, api, look_at_health, project_url, settings, until_healthy};
 use crate::http::{Api, Look};
-use crate::intent::{find_again, intent, save_intent};
+use crate::intent::{find_again, intent, save_intent, unless_turned_away};
 use crate::period::Period;
 use crate::typed::{About, Done, Found, Typed, nothing_to_undo};
 
@@ -223,13 +223,11 @@ async fn create(api: &Api, ctx: &Context, name: &str, params: &Params) -> Result
         body["desired_instance_size"] = json!(size);
     }
     save_intent(ctx).await?;
-    let created: Project = api
+    let call = api
         .post_once(format!("create project `{name}`"), &["v1", "projects"])
         .json(&body)
-        .hide(password.expose())
-        .send()
-        .await?
-        .read()?;
+        .hide(password.expose());
+    let created: Project = unless_turned_away(ctx, call.send().await).await?.read()?;
     ctx.checkpoints.save("ref", json!(created.r#ref)).await?;
     Ok(created.r#ref)
 }

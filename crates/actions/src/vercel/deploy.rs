@@ -11,7 +11,7 @@ use super::api::{Project, api, project, project_name};
 use super::deployment::{Deployment, find_by_key, get, redeploy, until_live};
 use super::point::{By, Move, point_at};
 use crate::http::Api;
-use crate::intent::{find_again, intent, save_intent};
+use crate::intent::{find_again, intent, save_intent, unless_turned_away};
 use crate::period::Period;
 use crate::typed::{About, Done, Found, Typed, nothing_to_undo};
 
@@ -103,7 +103,8 @@ timeout: 15m
                     ctx.checkpoints.save("previous", json!(project.production())).await?;
                 }
                 save_intent(ctx).await?;
-                let created = redeploy(&api, ctx, &project, &source).await?;
+                let made = redeploy(&api, ctx, &project, &source).await;
+                let created = unless_turned_away(ctx, made).await?;
                 ctx.checkpoints.save("created", json!(created.id)).await?;
                 created.id
             }

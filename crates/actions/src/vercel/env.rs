@@ -75,6 +75,21 @@ pub struct Params {
     /// Project id or name; the environment's when left out.
     #[serde(default)]
     pub project: Option<String>,
+    /// What is in force from now on because of these values, a sentence without a full stop: `the app takes no
+    /// payments`. It is told until a later step sets the same variables with `releases`.
+    #[serde(default)]
+    pub in_force: Option<String>,
+    /// Whether this ends what an earlier step put in force by the same variables.
+    #[serde(default)]
+    pub releases: bool,
+}
+
+impl Params {
+    /// What is in force hangs on the names, whatever their values are.
+    fn in_force_key(&self, project: &str) -> String {
+        let names: Vec<&str> = self.set.keys().map(String::as_str).collect();
+        format!("vercel.env/{project}/{}/{}", self.target.name(), names.join(","))
+    }
 }
 
 /// Outputs of `vercel.env`.
@@ -155,6 +170,11 @@ with:
         let project = project_name(ctx, params.project.clone())?;
         let target = params.target.name();
         check_names(&params.set)?;
+        if params.in_force.is_some() && params.releases {
+            return Err(ActionError::refused(
+                "set variables: they cannot both put something in force and end it",
+            ));
+        }
         let api = api(ctx)?;
         let known = list(&api, &project).await?;
         let previous = remember(&api, ctx, &project, &known, &params).await?;
@@ -170,10 +190,17 @@ with:
         let changed = changed(ctx, &params, &previous)?;
         let summary =
             format!("{} of {} variables of {project} changed ({target})", changed.len(), params.set.len());
-        Ok(Done::new(Outputs { project, changed, previous }, summary))
+        let key = params.in_force_key(&project);
+        let done = Done::new(Outputs { project, changed, previous }, summary);
+        Ok(match params.in_force {
+            Some(text) => done.in_force(key, text),
+            None if params.releases => done.released(key),
+            None => done,
+        })
     }
 
     async fn undo(&self, ctx: &Context, params: Params, outputs: Outputs) -> Result<Outcome, ActionError> {
+        let own_key = params.in_force_key(&outputs.project);
         let (api, project, target) = (api(ctx)?, outputs.project, params.target.name());
         let known = list(&api, &project).await?;
         let (mut settings, mut in_force, mut restored) = (Vec::new(), Vec::new(), 0_usize);
@@ -212,7 +239,13 @@ with:
             set(&api, &project, &settings).await?;
         }
         let summary = format!("{restored} variables of {project} are as before; redeploy to use them");
-        Ok(Outcome { outputs: Value::Null, summary, in_force, released: Vec::new() })
+        if params.releases {
+            // The words of the step that put it in force are gone with it.
+            let text = format!("variables of project {project} are as an earlier step of the run set them");
+            in_force.push(InForce { key: own_key.clone(), text });
+        }
+        let released = params.in_force.map(|_| own_key).into_iter().collect();
+        Ok(Outcome { outputs: Value::Null, summary, in_force, released })
     }
 
     async fn undo_unfinished(&self, ctx: &Context, params: Params) -> Result<Outcome, ActionError> {

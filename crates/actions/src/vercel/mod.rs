@@ -11,6 +11,7 @@ mod place;
 mod point;
 mod promote;
 mod rollback;
+mod serving;
 mod variables;
 
 pub use crons::Crons;
@@ -20,6 +21,7 @@ pub use flag::Flag;
 pub(crate) use place::put_secret;
 pub use promote::Promote;
 pub use rollback::Rollback;
+pub use serving::Serving;
 
 #[cfg(test)]
 mod tests;

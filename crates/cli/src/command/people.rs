@@ -7,7 +7,7 @@ use runbook_executor::record::Verdict;
 use runbook_executor::requests::{RequestError, Resolution};
 use runbook_executor::view::RunView;
 
-use crate::arguments::{Answer, Global, Note, Reasoned, Resolve};
+use crate::arguments::{Answer, Approve, Global, Note, Reasoned, Resolve};
 use crate::command::journal;
 use crate::command::run::{self, Opened};
 use crate::exit::Exit;
@@ -38,11 +38,20 @@ fn told(ui: &Ui, speaking: &Speaking, text: &str) -> Exit {
     Exit::Succeeded
 }
 
-pub(crate) fn approve(ui: &Ui, global: &Global, given: &Answer) -> Result<Exit, Failure> {
+pub(crate) fn approve(ui: &Ui, global: &Global, given: &Approve) -> Result<Exit, Failure> {
+    let (choose, given) = (given.choose.as_deref(), &given.answer);
     let speaking = speaking(global, &given.run)?;
     let step = asked(&speaking, given.step.as_deref())?;
-    let prompt =
-        speaking.opened.engine.approve(&speaking.run, &step, &speaking.actor, given.reason.clone())?;
+    let engine = &speaking.opened.engine;
+    if let Some(choice) = choose {
+        let Some(reason) = given.reason.clone().filter(|reason| !reason.trim().is_empty()) else {
+            return Err(Failure::usage("a decision wants --reason: why this one?"));
+        };
+        let prompt = engine.choose(&speaking.run, &step, &speaking.actor, reason, choice)?;
+        let text = format!("{} chose {choice} at step {step}: {prompt}", speaking.actor);
+        return Ok(told(ui, &speaking, &text));
+    }
+    let prompt = engine.approve(&speaking.run, &step, &speaking.actor, given.reason.clone())?;
     Ok(told(ui, &speaking, &format!("{} said yes to step {step}: {prompt}", speaking.actor)))
 }
 

@@ -5,19 +5,22 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use runbook_core::environment::EnvironmentKind;
-use runbook_executor::driver::{DriveOptions, Engine, Loaded, NewRun, Problem, RunEnd, RunOutcome, Stop};
+use runbook_core::workflow::StepPath;
+use runbook_executor::driver::{
+    DriveOptions, Engine, Loaded, NewRun, Problem, Rehearsal, RunEnd, RunOutcome, Stop,
+};
 use runbook_executor::event::Reporter;
 use runbook_executor::machine::State;
-use runbook_executor::record::Waived;
+use runbook_executor::record::{Choice, Waived};
 use runbook_executor::store::{Journal as _, SqliteJournal};
 
-use crate::arguments::{Crash, Global, Resume, Rollback, Run};
+use crate::arguments::{Crash, Global, Rehearse, Resume, Rollback, Run};
 use crate::command::bound::{self, Bounded};
 use crate::command::journal;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::project;
-use crate::screen::{self, DieAfter, JsonLines, Lines, Live};
+use crate::screen::{self, DieAfter, DieAtNew, JsonLines, Lines, Live};
 use crate::ui::Ui;
 
 /// How one sitting is driven.
@@ -131,7 +134,7 @@ pub(crate) fn rollback(ui: &Ui, global: &Global, given: &Rollback) -> Result<Exi
     if opened.engine.load(&row.id)?.machine.rolling_back().is_none() {
         opened.engine.rollback(&row.id, &actor, given.reason.clone())?;
     }
-    let driving = Driving { yes: false, consented: false, no_wait: true, crash: Crash { die_after: None } };
+    let driving = Driving { yes: false, consented: false, no_wait: true, crash: Crash::default() };
     super::runtime()?.block_on(drive(ui, &opened, &row.id, actor, driving))?;
     let end = RunEnd::of(&opened.engine.load(&row.id)?);
     Ok(if end.outcome == RunOutcome::RolledBack { Exit::Succeeded } else { exit(&end) })
@@ -139,7 +142,7 @@ pub(crate) fn rollback(ui: &Ui, global: &Global, given: &Rollback) -> Result<Exi
 
 /// Brings a cancelled run that nobody works on to its end; that it is cancelled is the success.
 pub(crate) fn end_cancelled(ui: &Ui, opened: &Opened, run: &str, actor: String) -> Result<Exit, Failure> {
-    let driving = Driving { yes: false, consented: false, no_wait: true, crash: Crash { die_after: None } };
+    let driving = Driving { yes: false, consented: false, no_wait: true, crash: Crash::default() };
     let exit = super::runtime()?.block_on(drive(ui, opened, run, actor, driving))?;
     let outcome = RunEnd::of(&opened.engine.load(run)?).outcome;
     Ok(if outcome == RunOutcome::Cancelled { Exit::Succeeded } else { exit })
@@ -162,8 +165,13 @@ async fn drive(
             stop: stop.clone(),
             yes: driving.yes,
             waits_for_people: !interactive && !driving.no_wait && !driving.consented,
+            rehearsal: driving.crash.rehearse.map(rehearsal),
         };
-        let end = opened.engine.drive(run, options, reporters(ui, driving.crash)).await?;
+        let mut reporters = reporters(ui, driving.crash);
+        if driving.crash.rehearse == Some(Rehearse::Die) {
+            reporters.push(Box::new(DieAtNew::after(&opened.journal.read(run, 0)?)));
+        }
+        let end = opened.engine.drive(run, options, reporters).await?;
         let waits = end.outcome == RunOutcome::Waiting && !stop.is_wanted();
         if waits && driving.consented && consent(&opened.engine, &end, &actor)? {
             continue;
@@ -175,6 +183,15 @@ async fn drive(
     };
     listening.abort();
     tell(ui, opened, &result)
+}
+
+fn rehearsal(wanted: Rehearse) -> Rehearsal {
+    match wanted {
+        Rehearse::Hurry | Rehearse::Die => Rehearsal::Hurry,
+        Rehearse::Fail => Rehearsal::Fail,
+        Rehearse::Refuse => Rehearsal::Refuse,
+        Rehearse::Twice => Rehearsal::Twice,
+    }
 }
 
 fn reporters(ui: &Ui, crash: Crash) -> Vec<Box<dyn Reporter>> {
@@ -210,7 +227,10 @@ async fn listen(stop: Stop) {
 
 /// Gives what was consented to with the plan's digest; whether there was something to give.
 fn consent(engine: &Engine, end: &RunEnd, actor: &str) -> Result<bool, Failure> {
-    let asked: Vec<_> = end.problems.iter().filter(|problem| problem.state == State::Asked).collect();
+    // What to choose was not consented to with the plan.
+    let loaded = engine.load(&end.run)?;
+    let asked = end.problems.iter().filter(|problem| problem.state == State::Asked);
+    let asked: Vec<_> = asked.filter(|problem| options(&loaded, &problem.step).is_empty()).collect();
     for problem in &asked {
         engine.approve(
             &end.run,
@@ -229,6 +249,11 @@ fn answer(ui: &Ui, engine: &Engine, end: &RunEnd, actor: &str) -> Result<bool, F
     let mut answered = false;
     for problem in end.problems.iter().filter(|problem| problem.state == State::Asked) {
         ui.error(&format!("\nstep {} asks: {}", problem.step, screen::safe(&problem.message)));
+        let options = options(&loaded, &problem.step);
+        if !options.is_empty() {
+            answered |= choose(ui, engine, end, &problem.step, actor, options)?;
+            continue;
+        }
         let production = loaded.environment.kind == EnvironmentKind::Production;
         let yes = if production { loaded.environment.name.as_str() } else { "y" };
         let question = if production {
@@ -249,6 +274,35 @@ fn answer(ui: &Ui, engine: &Engine, end: &RunEnd, actor: &str) -> Result<bool, F
         }
     }
     Ok(answered)
+}
+
+/// What the open question of a step lets choose from.
+fn options<'r>(loaded: &'r Loaded, step: &StepPath) -> &'r [Choice] {
+    let asked = loaded.machine.instance(step).and_then(|instance| instance.approval.as_ref());
+    asked.map_or(&[], |asked| &asked.request.options)
+}
+
+/// Lists the options and takes one of them, with a reason; whether one was taken.
+fn choose(
+    ui: &Ui,
+    engine: &Engine,
+    end: &RunEnd,
+    step: &StepPath,
+    actor: &str,
+    options: &[Choice],
+) -> Result<bool, Failure> {
+    let widest = options.iter().map(|option| option.name.chars().count()).max().unwrap_or(0);
+    for option in options {
+        ui.error(&format!("  {:widest$}  {}", screen::safe(&option.name), screen::safe(&option.text)));
+    }
+    let chosen = ui.ask("Which? [its name, Enter leaves it open]").unwrap_or_default();
+    if options.iter().all(|option| option.name != chosen) {
+        return Ok(false);
+    }
+    let reason = ui.ask("Why? [Enter leaves it open]").filter(|reason| !reason.is_empty());
+    let Some(reason) = reason else { return Ok(false) };
+    engine.choose(&end.run, step, actor, reason, &chosen)?;
+    Ok(true)
 }
 
 fn tell(ui: &Ui, opened: &Opened, end: &RunEnd) -> Result<Exit, Failure> {

@@ -109,9 +109,16 @@ async fn carry_out(ui: &Ui, state_dir: &Path, command: &SandboxCommand) -> Resul
             );
         }
         SandboxCommand::Fault(given) => {
-            let fault = fault(given)?;
-            sandbox::fault(&running(state_dir).await?, &fault).await?;
-            told(ui, json!(fault), &format!("{} will misbehave {} time(s)", given.service, given.times));
+            let faults = faults(given)?;
+            let endpoints = running(state_dir).await?;
+            for fault in &faults {
+                sandbox::fault(&endpoints, fault).await?;
+            }
+            let when =
+                if given.each { "once at each path".to_owned() } else { format!("{} time(s)", given.times) };
+            let shown =
+                if let [fault] = faults.as_slice() { json!(fault) } else { json!({ "faults": faults }) };
+            told(ui, shown, &format!("{} will misbehave {when}", given.service));
         }
     }
     Ok(())
@@ -179,11 +186,18 @@ fn metric_value(text: &str) -> Result<Option<f64>, Failure> {
     }
 }
 
-fn fault(given: &Fault) -> Result<sandbox::Fault, Failure> {
+fn faults(given: &Fault) -> Result<Vec<sandbox::Fault>, Failure> {
+    if given.service == "all" {
+        return sandbox::Service::ALL.into_iter().map(|service| fault(given, service)).collect();
+    }
     let service = serde_json::from_value(Value::String(given.service.clone())).map_err(|_| {
         Failure::usage(format!("there is no service `{}` in the sandbox", given.service))
-            .hint("supabase, storage, vercel, s3, app, hooks, paypal, paymongo, resend, sendgrid, prometheus, github, pagerduty or cloudflare")
+            .hint("supabase, storage, vercel, s3, app, hooks, paypal, paymongo, resend, sendgrid, prometheus, github, pagerduty, cloudflare or all")
     })?;
+    Ok(vec![fault(given, service)?])
+}
+
+fn fault(given: &Fault, service: sandbox::Service) -> Result<sandbox::Fault, Failure> {
     if given.status.is_none() && given.delay.is_none() && given.cut.is_none() {
         return Err(Failure::usage("the fault does nothing").hint("give --status, --delay or --cut"));
     }
@@ -191,7 +205,8 @@ fn fault(given: &Fault) -> Result<sandbox::Fault, Failure> {
     fault.method.clone_from(&given.method);
     fault.path.clone_from(&given.path);
     fault.status = given.status;
-    fault.times = Some(given.times);
+    fault.times = (!given.each).then_some(given.times);
+    fault.each = given.each;
     fault.delay_ms = given.delay;
     fault.retry_after = given.retry_after;
     fault.cut = given.cut.map(|cut| match cut {

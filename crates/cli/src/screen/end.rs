@@ -79,6 +79,9 @@ fn tell(text: &mut String, problem: &Problem) {
     };
     let _ = writeln!(text, "\n  {heading}");
     let _ = writeln!(text, "    {}", safe(&problem.message));
+    for option in &problem.options {
+        let _ = writeln!(text, "      {}: {}", safe(&option.name), safe(&option.text));
+    }
     if let Some(hint) = &problem.hint {
         let _ = writeln!(text, "    hint: {}", safe(hint));
     }

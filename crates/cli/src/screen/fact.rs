@@ -97,7 +97,12 @@ fn of_people(record: &Record) -> Option<Fact> {
     let because = |reason: &Option<String>| reason.as_ref().map_or_else(String::new, |r| format!(": {r}"));
     match record {
         Record::ApprovalRequested(asked) => {
-            line(Mood::Ask, "Asking", format!("{}: {}", asked.step, asked.prompt))
+            let names: Vec<&str> = asked.options.iter().map(|option| option.name.as_str()).collect();
+            let which = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+            line(Mood::Ask, "Asking", format!("{}: {}{which}", asked.step, asked.prompt))
+        }
+        Record::ApprovalGiven { step, by, reason, choice: Some(choice), .. } => {
+            line(Mood::Good, "Decided", format!("{step}: {choice}, by {by}{}", because(reason)))
         }
         Record::ApprovalGiven { step, by, reason, .. } => {
             line(Mood::Good, "Approved", format!("{step} by {by}{}", because(reason)))

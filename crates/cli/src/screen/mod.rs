@@ -10,7 +10,7 @@ mod live;
 mod plan;
 mod status;
 
-pub(crate) use crash::DieAfter;
+pub(crate) use crash::{DieAfter, DieAtNew};
 pub(crate) use end::{end, end_line};
 pub(crate) use json::{JsonLines, events_schema, record_line, sources_left_out};
 pub(crate) use lines::Lines;

@@ -164,7 +164,13 @@ fn took(step: &StepView) -> Option<Duration> {
 
 fn about(step: &StepView) -> Option<String> {
     let asked = step.question.as_ref().filter(|_| step.state == Some(State::Asked));
-    let question = asked.map(|asked| format!("{} ({} of {})", asked.prompt, asked.given.len(), asked.min));
+    let question = asked.map(|asked| match asked.options.as_slice() {
+        [] => format!("{} ({} of {})", asked.prompt, asked.given.len(), asked.min),
+        options => {
+            let options = options.iter().map(|option| format!("{}: {}", option.name, option.text));
+            format!("{} {}", asked.prompt, options.collect::<Vec<_>>().join(" "))
+        }
+    });
     step.undo.clone().or(question).or_else(|| step.message.clone()).or_else(|| step.summary.clone())
 }
 
@@ -191,6 +197,13 @@ pub(super) fn next_commands(view: &RunView, lease: Option<&LeaseInfo>) -> Vec<St
     for step in &view.steps {
         match step.state {
             Some(State::Asked) => {
+                let options = step.question.iter().flat_map(|question| &question.options);
+                let names: Vec<String> = options.map(|option| safe(&option.name)).collect();
+                if !names.is_empty() {
+                    let (step, names) = (&step.step, names.join("|"));
+                    next.push(format!("runbook approve {run} {step} --choose {names} --reason \"…\""));
+                    continue;
+                }
                 next.push(format!("runbook approve {run} {}", step.step));
                 next.push(format!("runbook deny {run} {}", step.step));
             }

@@ -127,6 +127,7 @@ impl<'d> Expander<'d, '_> {
         }
         let first = self.push(decl, instance, Work::Begin, phase);
         step::fill_inputs(document, &mut self.plan.nodes[first].step.with);
+        step::need_inputs(document, &decl.uses.value, &mut self.plan.nodes[first].step);
         let prefix = format!("{}{}/", self.plan.instances[instance].prefix, decl.id.value);
         self.depth += 1;
         let inner = self.enter(document, prefix, Some(first), phase);

@@ -82,6 +82,25 @@ pub(super) fn fill_inputs(document: &Document, with: &mut BTreeMap<String, Templ
     }
 }
 
+/// What a used runbook cannot do without must be there when it is entered, before anything in it is done: the
+/// checker cannot know whether an optional input was given.
+pub(super) fn need_inputs(document: &Document, uses: &str, step: &mut Step) {
+    for input in document.inputs.iter().filter(|input| input.required && input.default.is_none()) {
+        let name = &input.name.value;
+        let Some(Value::String(text)) = step.with.get(name).map(|template| &template.0) else { continue };
+        let whole = text.trim().strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
+        let Some(given) = whole.filter(|given| !given.contains("{{") && !given.contains("}}")) else {
+            continue;
+        };
+        step.preconditions.push(Check {
+            check: Expression(format!("({}) is not none", given.trim())),
+            message: Some(Template(
+                format!("`{uses}` needs the input `{name}`, and nothing was given").into(),
+            )),
+        });
+    }
+}
+
 /// Whether nothing is to be filled in.
 pub(super) fn is_literal(value: &Value) -> bool {
     match value {

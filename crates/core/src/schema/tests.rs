@@ -17,6 +17,7 @@ fn action(name: &'static str, effect: Effect, params: Value) -> Description {
         targets: Vec::new(),
         exposes: false,
         asks: false,
+        chooses: false,
         permissions: &[],
         example: "",
         has_probe: false,

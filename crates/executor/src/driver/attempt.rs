@@ -15,6 +15,7 @@ use runbook_core::workflow::{Expression, StepPath};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+use super::rehearsal::{Rehearsal, rehearsed};
 use super::sitting::Shared;
 use super::stop::Stop;
 
@@ -53,6 +54,8 @@ pub(super) struct Call {
     pub(super) stop: Stop,
     /// For an author's probe: the scope, and what decides.
     pub(super) happened: Option<(Value, Expression)>,
+    /// What goes wrong with it on purpose.
+    pub(super) rehearsal: Option<Rehearsal>,
 }
 
 /// Does the call. Dropping the future drops the action's own.
@@ -71,7 +74,8 @@ pub(super) async fn perform(shared: Arc<Shared>, call: Call) -> TaskEnd {
     let (ctx, params) = (&call.ctx, call.params);
     match call.kind {
         TaskKind::Attempt => {
-            let result = within(call.timeout, &call.stop, action.run(ctx, params)).await;
+            let attempt = within(call.timeout, &call.stop, action.run(ctx, params));
+            let result = rehearsed(call.rehearsal, ctx.attempt, attempt).await;
             TaskEnd::Attempt(result, started.elapsed())
         }
         TaskKind::Fence => TaskEnd::Fence(action.fence(ctx, params).await),

@@ -32,10 +32,7 @@ impl Sitting {
                 let items = self.shared.step(step).map(|s| self.items(s));
                 self.conclude(step, items, |items| Record::Expanded { step: step.clone(), items })
             }
-            Command::Evaluate(step) => {
-                let outputs = self.shared.step(step).map(|s| self.evaluated(s));
-                self.conclude(step, outputs, |outputs| done(step, Outcome { outputs, ..Outcome::default() }))
-            }
+            Command::Evaluate(step) => self.evaluate(step),
             Command::Skip(step, why) => {
                 self.push(Record::StepSkipped { step: step.clone(), why: *why }, After::Nothing)
             }
@@ -59,6 +56,32 @@ impl Sitting {
             Command::Finish(_) | Command::Stop(_) => false,
         };
         Ok(moved)
+    }
+
+    /// Enters or leaves a runbook used as a step.
+    fn evaluate(&mut self, step: &StepPath) -> bool {
+        let is_begin = self.shared.step(step).is_some_and(|s| s.work == Work::Begin);
+        let Some(instance) = self.instance(step).filter(|_| is_begin) else {
+            let outputs = self.shared.step(step).map(|s| self.outputs_of(s));
+            return self
+                .conclude(step, outputs, |outputs| done(step, Outcome { outputs, ..Outcome::default() }));
+        };
+        let ready = match self.prepare(&instance) {
+            Ok(ready) => ready,
+            Err(why) => return self.not_ready(step, why),
+        };
+        if let Some(why) = self.not_what_was_asked(&instance, &ready) {
+            return self.push(why, After::Nothing);
+        }
+        self.push(done(step, Outcome { outputs: ready.params, ..Outcome::default() }), After::Nothing)
+    }
+
+    /// An approval holds for the parameters that were asked about, and no others.
+    fn not_what_was_asked(&self, instance: &Instance, ready: &Ready) -> Option<Record> {
+        let digest = self.digest(&instance.path, &ready.params_digest);
+        instance.approval.as_ref().filter(|approval| approval.request.digest != digest)?;
+        let why = "the parameters of the step are not the ones that were asked about".to_owned();
+        Some(Record::ApprovalVoided { step: instance.path.clone(), why })
     }
 
     fn conclude<T>(
@@ -108,10 +131,10 @@ impl Sitting {
         if !self.push(Record::ApprovalRequested(Box::new(asked)), After::Nothing) {
             return false;
         }
-        if self.options.yes && self.shared.environment.kind != EnvironmentKind::Production {
+        if let Some((choice, reason)) = self.answer_at_hand(step, &ready) {
             let by = self.options.actor.clone();
-            let reason = Some("--yes".to_owned());
-            let given = Record::ApprovalGiven { step: step.clone(), digest, by, reason };
+            let given =
+                Record::ApprovalGiven { step: step.clone(), digest, by, reason: Some(reason), choice };
             if self.machine.check(self.now(), &given).is_ok() {
                 self.push(given, After::Nothing);
             }
@@ -119,19 +142,36 @@ impl Sitting {
         true
     }
 
+    /// The answer that needs nobody, with where it comes from: `--yes` outside of production, which never
+    /// chooses, and a choice that the runbook was started with, unless the step wants an approval too.
+    fn answer_at_hand(&self, step: &StepPath, ready: &Ready) -> Option<(Option<String>, String)> {
+        if ready.options.is_empty() {
+            let may = self.options.yes && self.shared.environment.kind != EnvironmentKind::Production;
+            return may.then(|| (None, "--yes".to_owned()));
+        }
+        let wants_approval = self.step_of(step).is_none_or(|s| s.approval.is_some());
+        let choice = ready.answer.clone().filter(|_| !wants_approval)?;
+        let reason = ready.params.get("reason").and_then(Value::as_str).map(|reason| self.clean(reason));
+        Some((Some(choice), reason.unwrap_or_else(|| "given when the run was started".to_owned())))
+    }
+
     fn question(&self, step: &StepPath, digest: &str, ready: &Ready, now: Timestamp) -> ApprovalRequested {
         let written = self.step_of(step).and_then(|s| s.approval.as_ref());
         let environment = &self.shared.environment.approvers;
         let timeout = written.map_or(APPROVAL_TIMEOUT_DEFAULT, |a| a.timeout);
         let named = written.map(|a| a.approvers.clone()).filter(|names| !names.is_empty());
+        // A choice allows nothing, so who may approve does not say who may choose.
+        let chooses = written.is_none() && !ready.options.is_empty();
+        let by_policy = if chooses { Vec::new() } else { environment.names.clone() };
         ApprovalRequested {
             step: step.clone(),
             digest: digest.to_owned(),
             prompt: ready.prompt.clone(),
-            min: written.map_or(1, |a| a.min_approvals.max(1)),
-            approvers: named.unwrap_or_else(|| environment.names.clone()),
-            four_eyes: environment.four_eyes || written.is_some_and(|a| a.four_eyes),
+            min: if chooses { 1 } else { written.map_or(1, |a| a.min_approvals.max(1)) },
+            approvers: named.unwrap_or(by_policy),
+            four_eyes: !chooses && (environment.four_eyes || written.is_some_and(|a| a.four_eyes)),
             expires_at: later(now, timeout),
+            options: ready.options.clone(),
         }
     }
 
@@ -141,11 +181,8 @@ impl Sitting {
             Ok(ready) => ready,
             Err(why) => return Ok(self.not_ready(step, why)),
         };
-        if let Some(approval) = &instance.approval
-            && approval.request.digest != self.digest(step, &ready.params_digest)
-        {
-            let why = "the parameters of the step are not the ones that were asked about".to_owned();
-            return Ok(self.push(Record::ApprovalVoided { step: step.clone(), why }, After::Nothing));
+        if let Some(voided) = self.not_what_was_asked(&instance, &ready) {
+            return Ok(self.push(voided, After::Nothing));
         }
         let started = Record::AttemptStarted(Box::new(AttemptStarted {
             step: step.clone(),
@@ -239,6 +276,7 @@ impl Sitting {
             timeout: step.timeout,
             stop,
             happened: None,
+            rehearsal: self.options.rehearsal,
         })
     }
 
@@ -282,7 +320,7 @@ impl Sitting {
         }
         let ctx = self.shared.context(occasion);
         let outputs = instance.outcome.as_ref().map_or(Value::Null, |o| o.outputs.clone());
-        Ok(Call { kind, action, params, ctx, outputs, timeout, stop, happened })
+        Ok(Call { kind, action, params, ctx, outputs, timeout, stop, happened, rehearsal: None })
     }
 
     fn fence(&mut self, step: &StepPath) -> bool {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::pinned::Loaded;
 use crate::machine::{Force, Machine, State, UndoState};
-use crate::record::{Ended, Final};
+use crate::record::{Choice, Ended, Final};
 
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -83,6 +83,9 @@ pub struct Problem {
     pub if_it_fails: Option<String>,
     /// What the failure was: the step's undo, not the step.
     pub in_undo: bool,
+    /// What there is to choose from, where it asks which.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<Choice>,
 }
 
 /// How a sitting ended.
@@ -185,6 +188,7 @@ pub(crate) fn problems(machine: &Machine, workflow: &Workflow) -> Vec<Problem> {
                 code: failure.and_then(|f| f.code.clone()),
                 attempts: i.attempts,
                 if_it_fails: step.if_it_fails.clone(),
+                options: asked.map(|a| a.request.options.clone()).unwrap_or_default(),
             });
         }
     }

@@ -19,6 +19,7 @@ use super::commit::After;
 use super::end::RunEnd;
 use super::lease::renew_in_background;
 use super::pinned::{LastPlan, Loaded, decode, fold, load};
+use super::rehearsal::Rehearsal;
 use super::sitting::{SAVES_WAITING_MAX, Shared, Sitting};
 use super::stop::Stop;
 use crate::event::{News, Reporter};
@@ -73,6 +74,8 @@ pub struct DriveOptions {
     pub yes: bool,
     /// Stay while only people can move the run on; else the sitting ends with [`super::RunOutcome::Waiting`].
     pub waits_for_people: bool,
+    /// What goes wrong on purpose.
+    pub rehearsal: Option<Rehearsal>,
 }
 
 /// Why a run could not be worked on. The run itself is as its journal says.

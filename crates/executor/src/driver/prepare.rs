@@ -15,7 +15,7 @@ use super::pinned::waivers;
 use super::settle::error_chain;
 use super::sitting::Sitting;
 use crate::machine::Instance;
-use crate::record::{Item, RefusedWhy};
+use crate::record::{Choice, Item, RefusedWhy};
 
 /// Most items of one `for_each`.
 pub(super) const ITEMS_MAX: usize = 10_000;
@@ -31,6 +31,10 @@ pub(super) struct Ready {
     /// The author gave the key: it reaches beyond this run.
     pub(super) is_shared_key: bool,
     pub(super) prompt: String,
+    /// What there is to choose from.
+    pub(super) options: Vec<Choice>,
+    /// The choice, when the parameters hold it.
+    pub(super) answer: Option<String>,
 }
 
 /// Why it cannot.
@@ -103,8 +107,8 @@ impl Sitting {
         Ok(items)
     }
 
-    /// What entering or leaving a runbook used as a step gives.
-    pub(super) fn evaluated(&self, step: &Step) -> Result<Value, NotReady> {
+    /// What leaving a runbook used as a step gives.
+    pub(super) fn outputs_of(&self, step: &Step) -> Result<Value, NotReady> {
         match &step.work {
             Work::End { outputs } => {
                 let output = |path: &StepPath| self.machine.output(path);
@@ -126,19 +130,53 @@ impl Sitting {
         let params = rendered(&step.with, &scope)?;
         self.guarded(step, &params)?;
         let (key, is_shared_key) = self.key(step, instance, &scope)?;
-        let prompt = match (&step.approval, params.get("prompt")) {
+        let prompt = match (&step.approval, params.get("prompt").or_else(|| params.get("question"))) {
             (Some(approval), _) => render(&approval.prompt, &scope).map_err(|e| NotReady::failed(&e))?,
             (None, Some(prompt)) => prompt.clone(),
             (None, None) => Value::from(format!("Start `{}`?", instance.path)),
         };
-        let prompt = prompt.as_str().map_or_else(|| prompt.to_string(), str::to_owned);
+        let (options, answer) = self.options(step, &params)?;
         Ok(Ready {
             params_digest: params_digest(&params),
             params,
             key,
             is_shared_key,
-            prompt: self.shared.redactor.redact(&SecretText::from_marked(prompt).to_string()),
+            prompt: self.shown(&prompt),
+            options,
+            answer,
         })
+    }
+
+    /// A value as people may read it.
+    fn shown(&self, value: &Value) -> String {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        self.shared.redactor.redact(&SecretText::from_marked(text).to_string())
+    }
+
+    /// What there is to choose from, and the choice when it was handed in.
+    fn options(&self, step: &Step, params: &Value) -> Result<(Vec<Choice>, Option<String>), NotReady> {
+        let Work::Action { name } = &step.work else { return Ok((Vec::new(), None)) };
+        if !self.shared.registry.get(name).is_some_and(|action| action.description().chooses) {
+            return Ok((Vec::new(), None));
+        }
+        let written = params.get("options").and_then(Value::as_object);
+        let options: Vec<Choice> = written
+            .into_iter()
+            .flatten()
+            .map(|(name, text)| Choice { name: name.clone(), text: self.shown(text) })
+            .collect();
+        if options.is_empty() {
+            let message = "ask: there is nothing to choose from".to_owned();
+            return Err(NotReady::Failed { message, hint: Some("Name the `options`.".to_owned()) });
+        }
+        let answer = params.get("answer").and_then(Value::as_str).filter(|answer| !answer.is_empty());
+        if let Some(unknown) = answer.filter(|answer| options.iter().all(|option| option.name != *answer)) {
+            let names: Vec<&str> = options.iter().map(|option| option.name.as_str()).collect();
+            let message =
+                format!("take the answer `{}`: it is none of the options", self.shown(&Value::from(unknown)));
+            return Err(NotReady::Failed { message, hint: Some(format!("They are {}.", names.join(", "))) });
+        }
+        Ok((options, answer.map(str::to_owned)))
     }
 
     fn guarded(&self, step: &Step, params: &Value) -> Result<(), NotReady> {

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::attempt::TaskEnd;
 use super::commit::After;
+use super::rehearsal::DELAY_MAX;
 use super::secret_fields::misplaced_secret;
 use super::sitting::Sitting;
 use crate::record::{AttemptFailed, Found, Record, StepDone, Then};
@@ -209,8 +210,8 @@ impl Sitting {
         if tries >= retry.max_attempts.max(1) {
             return Then::GiveUp;
         }
-        let delay =
-            backoff(&retry, tries, rand::random()).max(wanted.unwrap_or_default()).min(RETRY_DELAY_MAX);
+        let longest = if self.options.rehearsal.is_some() { DELAY_MAX } else { RETRY_DELAY_MAX };
+        let delay = backoff(&retry, tries, rand::random()).max(wanted.unwrap_or_default()).min(longest);
         Then::Retry(later(self.now(), delay))
     }
 }

@@ -37,7 +37,8 @@ pub fn skeleton_of(workflow: &Workflow, registry: &dyn Registry) -> Skeleton {
             phase: step.phase,
             conditional: step.condition.is_some(),
             each: step.for_each.as_ref().map(|each| each.max_parallel.max(1)),
-            asks: calls && (step.approval.is_some() || description.is_some_and(|d| d.asks)),
+            // Entering a used runbook may want an approval as well; leaving it has none.
+            asks: step.approval.is_some() || description.is_some_and(|d| d.asks),
             calls,
             effect,
             probe: step.probe.is_some() || own_probe,

@@ -330,7 +330,9 @@ impl Instance {
                 let request = request.as_ref().clone();
                 self.approval = Some(Approval { request, asked_at: at, given: Vec::new(), used: false });
             }
-            Record::ApprovalGiven { by, reason, .. } => self.answered(at, by, reason.as_ref()),
+            Record::ApprovalGiven { by, reason, choice, .. } => {
+                self.answered(Answer { by: by.clone(), at, reason: reason.clone(), choice: choice.clone() });
+            }
             Record::ApprovalDenied { by, reason, .. } => {
                 let why = reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default();
                 self.failure = Some(Failure::new(format!("{by} said no{why}"), None));
@@ -398,9 +400,9 @@ impl Instance {
         });
     }
 
-    fn answered(&mut self, at: Timestamp, by: &str, reason: Option<&String>) {
+    fn answered(&mut self, answer: Answer) {
         let Some(approval) = &mut self.approval else { return };
-        approval.given.push(Answer { by: by.to_owned(), at, reason: reason.cloned() });
+        approval.given.push(answer);
         if approval.granted() {
             self.state = State::Waiting;
         }

@@ -193,12 +193,12 @@ impl Machine {
     /// For an instance that may start: what comes first.
     fn start_commands(bone: &Bone, i: &Instance, now: Timestamp, slots: &mut usize, next: &mut Next) {
         let stale = i.approval.as_ref().is_some_and(|a| !a.used && now >= a.request.expires_at);
-        if !bone.calls {
-            next.commands.push(Command::Evaluate(i.path.clone()));
-        } else if stale {
+        if stale {
             next.commands.push(Command::Expire(i.path.clone()));
         } else if bone.asks && i.approval.is_none() {
             next.commands.push(Command::Ask(i.path.clone()));
+        } else if !bone.calls {
+            next.commands.push(Command::Evaluate(i.path.clone()));
         } else if let State::Retrying { at } = i.state
             && at > now
         {

@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use runbook_core::action::{Aftermath, Effect};
+use runbook_core::key::params_digest;
 use runbook_core::workflow::{Phase, StepPath};
 use sha2::{Digest as _, Sha256};
 
@@ -69,7 +70,10 @@ impl Machine {
             }
             Record::Resolved { step, .. } => self.resolved(self.find(step)?.2),
             Record::Rerun { step, .. } => self.rerun(self.find(step)?),
-            Record::ApprovalGiven { step, digest, by, .. } => self.answer(at, self.find(step)?, digest, by),
+            Record::ApprovalGiven { step, digest, by, choice, .. } => {
+                self.answer(at, self.find(step)?, digest, by)?;
+                self.choice(step, choice.as_deref())
+            }
             Record::ApprovalDenied { step, digest, by, .. } => self.answer(at, self.find(step)?, digest, by),
             _ => {
                 ensure(self.sitting.is_some(), "no engine works on the run")?;
@@ -118,7 +122,7 @@ impl Machine {
             }
             Record::Probed { step, .. } => self.probed(self.find(step)?),
             Record::StepInDoubt { step, .. } => self.step_in_doubt(self.find(step)?),
-            Record::StepDone(done) => self.step_done(done),
+            Record::StepDone(done) => self.step_done(at, done),
             Record::StepRefused { step, .. } => self.at_rest(self.find(step)?),
             Record::StepFailed { step, .. } => self.step_failed(step),
             Record::UndoStarted { step, epoch } => self.undo_started(self.find(step)?.2, *epoch),
@@ -193,6 +197,21 @@ impl Machine {
             format!("`{by}` started the run, and somebody else must answer"),
         )?;
         ensure(asked.given.iter().all(|g| g.by != by), format!("`{by}` has answered already"))
+    }
+
+    /// A question with options is answered by one of them, any other by yes.
+    fn choice(&self, step: &StepPath, choice: Option<&str>) -> Rule {
+        let (_, _, instance) = self.find(step)?;
+        let options = instance.approval.as_ref().map_or(&[][..], |asked| asked.request.options.as_slice());
+        let names = || options.iter().map(|option| option.name.as_str()).collect::<Vec<_>>().join(", ");
+        match choice {
+            None => ensure(options.is_empty(), format!("it asks which: {}", names())),
+            Some(chosen) => {
+                ensure(!options.is_empty(), "it asks for yes or no, and has no options")?;
+                let known = options.iter().any(|option| option.name == chosen);
+                ensure(known, format!("`{chosen}` is none of its options: {}", names()))
+            }
+        }
     }
 
     fn condition(&self, step: &StepPath) -> Rule {
@@ -309,12 +328,14 @@ impl Machine {
         ensure(fits, "its outcome is known, or can be found out")
     }
 
-    fn step_done(&self, done: &StepDone) -> Rule {
+    fn step_done(&self, at: Timestamp, done: &StepDone) -> Rule {
         let found = self.find(&done.step)?;
         let (bone, _, i) = found;
         if !bone.calls {
             self.at_rest(found)?;
-            return ensure(self.may_start(bone.phase), "the run is paused or being given up");
+            ensure(self.may_start(bone.phase), "the run is paused or being given up")?;
+            // What a used runbook is entered with are its outputs.
+            return self.approved(at, bone, i, &params_digest(&done.outcome.outputs));
         }
         if done.by_key_of.is_some() {
             self.at_rest(found)?;

@@ -214,6 +214,9 @@ pub struct Answer {
     pub at: Timestamp,
     /// Why, in their words.
     pub reason: Option<String>,
+    /// Which of the options.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub choice: Option<String>,
 }
 
 /// Why an instance does not go on.

@@ -83,6 +83,7 @@ impl Sim {
             approvers: Vec::new(),
             four_eyes: true,
             expires_at: at(self.now + if self.calm { 10_000 } else { 30 }),
+            options: Vec::new(),
         };
         self.append(Record::ApprovalRequested(Box::new(asked)));
     }

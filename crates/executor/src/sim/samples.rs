@@ -8,7 +8,7 @@ use runbook_core::workflow::StepPath;
 use serde_json::json;
 
 use crate::record::{
-    ApprovalRequested, AttemptFailed, AttemptStarted, Ended, Final, Found, Item, Record, RefusedWhy,
+    ApprovalRequested, AttemptFailed, AttemptStarted, Choice, Ended, Final, Found, Item, Record, RefusedWhy,
     RunStarted, SkippedWhy, StepDone, Then, Verdict, Waived,
 };
 
@@ -59,6 +59,7 @@ pub(crate) fn one_of_each() -> Vec<Record> {
             approvers: vec![],
             four_eyes: true,
             expires_at: at,
+            options: vec![Choice { name: text("a"), text: text("the first") }],
         })),
         Record::ApprovalExpired { step: step() },
         Record::ApprovalVoided { step: step(), why: text("changed") },
@@ -110,6 +111,7 @@ fn people(by: &str, reason: &Option<String>) -> Vec<Record> {
             digest: digest.clone(),
             by: by.clone(),
             reason: reason.clone(),
+            choice: reason.clone(),
         },
         Record::ApprovalDenied { step: step(), digest, by: by.clone(), reason: reason.clone() },
         Record::Resolved {

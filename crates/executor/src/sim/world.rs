@@ -216,6 +216,7 @@ impl Actions {
                 targets: Vec::new(),
                 exposes: false,
                 asks: name == "t.ask",
+                chooses: false,
                 permissions: &[],
                 example: "",
                 has_probe: name == "t.probed",

@@ -2,6 +2,7 @@
 //! request was acted on. Also counts the effects that requests had, for tests that must know whether
 //! something happened once.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +52,24 @@ pub enum Service {
 }
 
 impl Service {
+    /// Every one.
+    pub const ALL: [Self; 14] = [
+        Self::Supabase,
+        Self::Vercel,
+        Self::S3,
+        Self::App,
+        Self::Hooks,
+        Self::Storage,
+        Self::Paypal,
+        Self::Paymongo,
+        Self::Resend,
+        Self::Sendgrid,
+        Self::Prometheus,
+        Self::Github,
+        Self::Pagerduty,
+        Self::Cloudflare,
+    ];
+
     /// Several stand-ins share a port; the path tells which one is meant.
     fn at(self, path: &str) -> Self {
         match self {
@@ -91,6 +110,9 @@ pub struct Fault {
     /// How many requests it meets; without a number all, until faults are cleared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
+    /// The first request of each method and path, and then no other of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub each: bool,
     /// Wait so long first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
@@ -111,6 +133,7 @@ impl Fault {
             path: None,
             status: None,
             times: None,
+            each: false,
             delay_ms: None,
             cut: None,
             retry_after: None,
@@ -126,11 +149,33 @@ impl Fault {
 
 /// The faults that wait to happen. They do not outlive the daemon.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(Mutex<Vec<Fault>>);
+pub(crate) struct Faults(Mutex<Vec<Waiting>>);
+
+/// A fault and what it has met, where it meets each request only once.
+#[derive(Debug)]
+struct Waiting {
+    fault: Fault,
+    met: BTreeSet<String>,
+}
+
+impl Waiting {
+    fn meets(&self, service: Service, method: &Method, path: &str) -> bool {
+        self.fault.meets(service, method, path)
+            && !(self.fault.each
+                && (self.met.len() >= MET_MAX || self.met.contains(&request_name(method, path))))
+    }
+}
+
+/// A fault that meets each request once remembers so many, and then meets none.
+const MET_MAX: usize = 100_000;
+
+fn request_name(method: &Method, path: &str) -> String {
+    format!("{method} {path}")
+}
 
 impl Faults {
     pub(crate) fn add(&self, fault: Fault) {
-        self.lock().push(fault);
+        self.lock().push(Waiting { fault, met: BTreeSet::new() });
     }
 
     pub(crate) fn clear(&self) {
@@ -138,15 +183,18 @@ impl Faults {
     }
 
     pub(crate) fn waiting(&self) -> Vec<Fault> {
-        self.lock().clone()
+        self.lock().iter().map(|waiting| waiting.fault.clone()).collect()
     }
 
     /// The oldest fault that the request meets; one of its times is used up.
     fn take(&self, service: Service, method: &Method, path: &str) -> Option<Fault> {
         let mut faults = self.lock();
-        let index = faults.iter().position(|fault| fault.meets(service, method, path))?;
-        let fault = faults[index].clone();
-        match &mut faults[index].times {
+        let index = faults.iter().position(|waiting| waiting.meets(service, method, path))?;
+        let fault = faults[index].fault.clone();
+        if fault.each {
+            faults[index].met.insert(request_name(method, path));
+        }
+        match &mut faults[index].fault.times {
             None => {}
             Some(0 | 1) => drop(faults.remove(index)),
             Some(times) => *times -= 1,
@@ -154,7 +202,7 @@ impl Faults {
         Some(fault)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Fault>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Waiting>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

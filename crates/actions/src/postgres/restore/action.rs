@@ -43,7 +43,7 @@ impl Typed for Restore {
             "Fills a database from a verified dump, exactly once, and compares what came of it.",
             Effect::Transactional,
             "- id: restore\n  uses: postgres.restore\n  with:\n    backup: \"{{ steps.backup }}\"\n    \
-             into: \"{{ connections.scratch }}\"\n    profile: plain\n",
+             into: \"{{ steps.database.connection }}\"\n    profile: supabase\n",
         )
     };
 

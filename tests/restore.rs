@@ -1,0 +1,104 @@
+//! Where everybody starts, from end to end: what was seen is decided, by whom and why is kept, and the path that
+//! mends it is gone. And what triage leaves behind for whoever looks later.
+
+use serde_json::{Value, json};
+
+use crate::path_b::{assert_same, wanted};
+use crate::world::World;
+
+fn outputs<'r>(records: &'r [Value], step: &str) -> &'r Value {
+    let done = records.iter().find(|record| record["kind"] == "step_done" && record["step"] == step);
+    &done.unwrap_or_else(|| panic!("step {step} is not done"))["outcome"]["outputs"]
+}
+
+#[test]
+fn a_broken_schema_is_restored_and_the_decision_is_kept() {
+    let world = World::with_backup();
+    world.hurry();
+    let wanted = wanted(&world);
+    world.runbook(&["sandbox", "break"]).ended(0);
+    let start = [
+        "--json",
+        "run",
+        "runbooks/restore.yaml",
+        "--env",
+        "local",
+        "--yes",
+        "--no-wait",
+        "--input",
+        "owner=ana",
+    ];
+    let run = world.runbook(&start).ended(7).run();
+    let before = world.records(&run).iter().filter(|record| record["kind"] == "attempt_started").count();
+    assert_eq!(before, 0, "nothing is done before somebody said what was seen");
+    world.runbook(&["approve", &run, "--choose", "schema", "--reason", "drills have no policy"]).ended(0);
+    let end = world.runbook(&["--json", "resume", &run, "--yes", "--no-wait"]).ended(0).last();
+    assert_eq!(
+        end["outputs"],
+        json!({ "seen": "schema", "reason": "drills have no policy", "decided_by": "tester" })
+    );
+
+    let records = world.records(&run);
+    let made = outputs(&records, "path_b/database")["ref"].as_str().unwrap();
+    assert_same(&world.database(made), &wanted);
+    assert_eq!(outputs(&records, "path_b/triage/declare")["owner"], "ana");
+    let state = world.inspect();
+    assert_eq!(state["vercel"]["flags"], json!({ "read_only": false }));
+    assert_eq!(state["vercel"]["crons_enabled"], true);
+}
+
+#[test]
+fn triage_keeps_what_it_saw_and_freezes_the_database_where_asked() {
+    let world = World::with_backup();
+    world.hurry();
+    world.runbook(&["sandbox", "break"]).ended(0);
+    let file = "runbooks/path-b.yaml";
+    let start = ["--json", "run", file, "--env", "local", "--no-wait", "--input", "freeze_database=true"];
+    let run = world.runbook(&start).ended(7).run();
+    // It waits for the approval of the traffic: everything is frozen.
+    let status = world.status(&run);
+    let in_force: Vec<&str> =
+        status["in_force"].as_array().unwrap().iter().map(|force| force["text"].as_str().unwrap()).collect();
+    for words in ["writes are frozen", "takes no payments", "are read-only", "the crons of project"] {
+        assert!(in_force.iter().any(|text| text.contains(words)), "{words}: {in_force:?}");
+    }
+    let live = world.live();
+    assert_eq!(read_only(&world), live);
+    let records = world.records(&run);
+    let file = outputs(&records, "triage/evidence")["file"].as_str().unwrap();
+    let seen: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!(seen["migration"]["value"], "20260309090000");
+    assert_eq!(seen["database"]["rows"][0]["database"], live);
+    assert!(seen["deployment"]["serving"]["id"].as_str().unwrap().starts_with("dpl_"));
+    let rows = seen["rows"]["rows"].as_array().unwrap();
+    let messages = rows.iter().find(|row| row["table_name"] == "public.messages").unwrap();
+    assert!(messages["rows"].as_u64().unwrap() > 0, "{messages}");
+
+    world.runbook(&["approve", &run]).ended(0);
+    world.runbook(&["--json", "resume", &run, "--no-wait"]).ended(0);
+    assert_eq!(read_only(&world), "");
+    let status = world.status(&run);
+    let keys: Vec<&str> =
+        status["in_force"].as_array().unwrap().iter().map(|force| force["key"].as_str().unwrap()).collect();
+    assert!(keys.iter().all(|key| key.starts_with("supabase.")), "what was frozen is open again: {keys:?}");
+}
+
+#[test]
+fn a_rollback_of_a_frozen_run_opens_everything_again() {
+    let world = World::with_backup();
+    world.hurry();
+    let start = ["--json", "run", "runbooks/path-b.yaml", "--env", "local", "--no-wait"];
+    let run = world.runbook(&[&start[..], &["--input", "freeze_database=true"]].concat()).ended(7).run();
+    world.runbook(&["rollback", &run, "--yes", "--reason", "false alarm"]).ended(0);
+    let state = world.inspect();
+    assert_ne!(state["vercel"]["flags"]["read_only"], json!(true));
+    assert_eq!(state["vercel"]["crons_enabled"], true);
+    assert_eq!(read_only(&world), "");
+}
+
+/// Databases whose new sessions are read-only.
+fn read_only(world: &World) -> String {
+    let sql = "select datname from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase \
+               where 'default_transaction_read_only=on' = any (setconfig)";
+    world.sql("postgres", sql)
+}

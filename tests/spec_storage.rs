@@ -1,8 +1,6 @@
 //! The requests of our actions to Supabase Storage, and the answers of its stand-in, held to the published
 //! description of the API. A recording proxy stands between them. Without the description the test says so.
 
-#![expect(clippy::print_stdout, reason = "a test that is left out says so")]
-
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -60,7 +58,7 @@ fn message(stream: &mut BufReader<TcpStream>, has_body: bool) -> Option<(String,
         }
     }
     let length = head.lines().filter_map(|line| line.split_once(':'));
-    let length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).last();
+    let length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).next_back();
     let length = length.and_then(|(_, value)| value.trim().parse().ok()).filter(|_| has_body).unwrap_or(0);
     let mut body = vec![0; length];
     stream.read_exact(&mut body).ok()?;

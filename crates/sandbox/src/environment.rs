@@ -7,7 +7,7 @@ use crate::disk;
 use crate::endpoints::{Endpoints, Layout};
 use crate::error::SandboxError;
 use crate::providers;
-use crate::sigv4;
+use crate::sigv4::REGION as S3_REGION;
 use crate::supabase::{ORGANIZATION, REGION};
 use crate::vercel::{PROJECT, TEAM};
 
@@ -55,7 +55,7 @@ backups:
   prefix: {PREFIX}
   storage_prefix: {STORAGE_PREFIX}
   endpoint: {s3_url}
-  region: {s3_region}
+  region: {S3_REGION}
   path_style: true
   access_key_id: "{{{{ secrets.s3_access_key_id }}}}"
   secret_access_key: "{{{{ secrets.s3_secret_access_key }}}}"
@@ -124,15 +124,18 @@ vars:
   playback_recording: take-001.ogg
   masking_rules: {masking}
 secrets:
-"#,
-        s3_region = sigv4::REGION,
+"#
     );
+    add_secrets(&mut text, layout);
+    text
+}
+
+fn add_secrets(text: &mut String, layout: &Layout) {
     for name in SECRETS.into_iter().chain(providers::SECRETS.map(|(name, _)| name)) {
         let file = quoted(&layout.secret(name).to_string_lossy());
         // Writing to a string cannot fail.
         let _infallible = writeln!(text, "  {name}: {{ file: {file} }}");
     }
-    text
 }
 
 /// A YAML double-quoted scalar; JSON's escapes are a subset of YAML's.

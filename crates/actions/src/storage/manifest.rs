@@ -284,7 +284,7 @@ mod tests {
             ("header", with("content_type", json!("audio/ogg\r\nx-upsert: false"))),
             ("column", with("size", json!(-1))),
         ] {
-            let error = read("b", "k", "s", &text(&[bad.clone()])).unwrap_err();
+            let error = read("b", "k", "s", &text(std::slice::from_ref(&bad))).unwrap_err();
             assert!(error.attempted.contains(why), "{bad}: {}", error.attempted);
         }
         for bad in [text(&[entry("a"), entry("a")]), String::new(), "{}".into(), "null\nnull".into()] {

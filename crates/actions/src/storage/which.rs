@@ -22,7 +22,8 @@ fn moment(text: &str, edge: Edge) -> Result<Timestamp, ActionError> {
     if let Ok(at) = Timestamp::from_str(text) {
         return Ok(at);
     }
-    let day = Date::from_str(text).ok();
+    // A date's reader takes a time for decoration, and a time without a zone names no moment.
+    let day = Date::from_str(text).ok().filter(|_| text.len() == "2026-11-22".len());
     let at = day.and_then(|day| match edge {
         Edge::Start => day.to_zoned(TimeZone::UTC).ok(),
         Edge::End => day.at(23, 59, 59, 999_999_999).to_zoned(TimeZone::UTC).ok(),

@@ -69,7 +69,7 @@ fn recordings() -> Vec<Planned> {
         length: 2000 + (number as usize * 977) % 30_000,
         content_type: "audio/ogg",
         cache_control: "max-age=3600",
-        user_metadata: (number % 4 == 0).then(|| json!({ "drill": number, "note": "thử nghiệm" })),
+        user_metadata: number.is_multiple_of(4).then(|| json!({ "drill": number, "note": "thử nghiệm" })),
         at: after(i64::from(number) * 3600),
     };
     let mut planned: Vec<Planned> = (1..=TAKES).map(take).collect();
@@ -257,8 +257,8 @@ pub(crate) async fn lose(ctx: &Ctx) -> Result<(), SandboxError> {
                 let length = row.metadata["size"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
                 files::write(&place(row), &bytes("other", length))?;
             }
-            n if n % 5 == 0 => files::remove(&place(row))?,
-            n if n % 7 == 0 => gone.push(row.name.clone()),
+            n if n.is_multiple_of(5) => files::remove(&place(row))?,
+            n if n.is_multiple_of(7) => gone.push(row.name.clone()),
             _ => {}
         }
     }

@@ -11,21 +11,21 @@ use crate::world::{Said, World};
 
 /// What a person would type: two profiles that are gone, one that was changed, and one that never was.
 const PROFILES: [&str; 5] = [
-    "keys=[00000000-0000-4000-8000-000000000003, 00000000-0000-4000-8000-000000000007, \
-     00000000-0000-4000-8000-000000000009, 00000000-0000-4000-8000-0000000000ff]",
+    r#"keys=["00000000-0000-4000-8000-000000000003", "00000000-0000-4000-8000-000000000007",
+        "00000000-0000-4000-8000-000000000009", "00000000-0000-4000-8000-0000000000ff"]"#,
     "table=public.profiles",
-    "update=[display_name, bio]",
-    "conflict=[id]",
+    r#"update=["display_name", "bio"]"#,
+    r#"conflict=["id"]"#,
     "title=Two people are gone",
 ];
 const MESSAGES: [&str; 3] = [
     "table=public.messages",
-    "key=[author_id]",
-    "keys=[00000000-0000-4000-8000-000000000003, 00000000-0000-4000-8000-000000000007]",
+    r#"key=["author_id"]"#,
+    r#"keys=["00000000-0000-4000-8000-000000000003", "00000000-0000-4000-8000-000000000007"]"#,
 ];
 /// Everything of the profiles but what a trigger sets, and the messages of those who were gone.
 const WANTED: &str = "select (id, handle, display_name, bio, rank, settings, created_at)::text from public.profiles \
-     union all select m::text from public.messages m where right(author_id::text, 1) in ('3', '7') order by 1";
+     union all select m::text from public.messages m where right(author_id::text, 2) in ('03', '07') order by 1";
 
 fn arguments<'a>(inputs: &[&'a str]) -> Vec<&'a str> {
     let mut arguments = vec!["--json", "run", "runbooks/path-a.yaml", "--env", "local", "--yes"];
@@ -67,7 +67,10 @@ fn rows_come_back(format: &str, first: &str, second: &str) {
     let run = path_a(&world, &PROFILES, first).ended(0).run();
     let records = world.records(&run);
     let upsert = outputs(&records, "upsert");
-    assert_eq!((&upsert["inserted"], &upsert["changed"], &upsert["unchanged"]), (&json!(2), &json!(1), &json!(0)));
+    assert_eq!(
+        (&upsert["inserted"], &upsert["changed"], &upsert["unchanged"]),
+        (&json!(2), &json!(1), &json!(0))
+    );
     assert_eq!(upsert["by_triggers"], json!(["updated_at"]));
     let extract = outputs(&records, "extract");
     assert_eq!((&extract["rows"], &extract["missing"]), (&json!(3), &json!(1)));
@@ -125,7 +128,10 @@ fn ended_well(world: &World, run: &str) {
     let state = world.inspect();
     assert_eq!(state["vercel"]["flags"], json!({ "read_only": false }));
     assert_eq!(state["vercel"]["crons_enabled"], true);
-    assert_eq!(world.sql("postgres", "select count(*) from pg_database where datname ~ '^(polaris_temp|runbook_)'"), "0");
+    assert_eq!(
+        world.sql("postgres", "select count(*) from pg_database where datname ~ '^(polaris_temp|runbook_)'"),
+        "0"
+    );
     let key = format!("select count(*) from _runbook.effects where outputs->'after'->>'path' like '%{run}%'");
     assert_eq!(world.sql(&world.live(), &key), "1", "the rows were written once");
     world.runbook(&["verify", run]).ended(0);
@@ -165,7 +171,8 @@ fn path_a_killed_after_every_record_writes_every_row_once() {
         beyond = if done > furthest { 2 } else { beyond + 1 };
         furthest = furthest.max(done);
         let at = (records.len() + beyond).to_string();
-        let output = world.command(&["--json", "resume", &run, "--yes", "--die-after", &at]).output().unwrap();
+        let output =
+            world.command(&["--json", "resume", &run, "--yes", "--die-after", &at]).output().unwrap();
         if output.status.signal() == Some(9) {
             kills += 1;
             assert!(kills < 400, "it comes to no end");
@@ -175,7 +182,9 @@ fn path_a_killed_after_every_record_writes_every_row_once() {
         if said.status == Some(6) {
             let told = world.inspect()["hooks"].to_string().contains("Two people are gone");
             let verdict = if told { "--done" } else { "--again" };
-            world.runbook(&["resolve", &run, "tell", verdict, "--reason", "looked into the channel"]).ended(0);
+            world
+                .runbook(&["resolve", &run, "tell", verdict, "--reason", "looked into the channel"])
+                .ended(0);
             continue;
         }
         said.ended(0);
@@ -183,5 +192,8 @@ fn path_a_killed_after_every_record_writes_every_row_once() {
     }
     assert!(kills > 20, "{kills}");
     ended_well(&world, &run);
-    assert_eq!(world.sql(&live, "select (id, display_name, bio)::text from public.profiles order by 1"), wanted);
+    assert_eq!(
+        world.sql(&live, "select (id, display_name, bio)::text from public.profiles order by 1"),
+        wanted
+    );
 }

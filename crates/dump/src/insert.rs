@@ -157,9 +157,7 @@ impl Reader<'_> {
     /// A number, which may be several tokens (`-1.5e+10`): they stand together.
     fn number(&mut self, start: usize, mut end: usize) -> Result<Inserted, InsertError> {
         let part = |token: &Token| matches!(token, Token::Word(_) | Token::Mark('.' | '-' | '+'));
-        while let Some((_, place)) =
-            self.tokens.next_if(|(token, place)| place.start == end && part(token))
-        {
+        while let Some((_, place)) = self.tokens.next_if(|(token, place)| place.start == end && part(token)) {
             end = place.end;
         }
         let text = &self.sql[start..end];

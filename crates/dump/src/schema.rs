@@ -347,9 +347,7 @@ impl Reader<'_> {
     /// Passes over what is left of an item and the comma behind it.
     fn rest(&mut self) {
         let mut depth = 0_u32;
-        while let Some((token, _)) =
-            self.tokens.next_if(|(token, _)| depth > 0 || !token.is_mark(')'))
-        {
+        while let Some((token, _)) = self.tokens.next_if(|(token, _)| depth > 0 || !token.is_mark(')')) {
             match token {
                 Token::Mark('(') => depth += 1,
                 Token::Mark(')') => depth -= 1,
@@ -403,7 +401,10 @@ mod tests {
         assert!(table.is_unique(&["n".into()]) && !table.is_unique(&["id".into()]));
         assert!(table.is_unique(&["a,(b".into(), "id".into(), "n".into()]));
         let key = &table.foreign_keys[0];
-        assert_eq!((&key.parent, &key.columns[..], &key.parent_columns[..]), (&name("auth", "users"), &["n".to_owned()][..], &["id".to_owned()][..]));
+        assert_eq!(
+            (&key.parent, &key.columns[..], &key.parent_columns[..]),
+            (&name("auth", "users"), &["n".to_owned()][..], &["id".to_owned()][..])
+        );
     }
 
     #[test]
@@ -422,12 +423,19 @@ mod tests {
 
     #[test]
     fn cut_and_odd_statements_are_no_trouble() {
-        let sql = "CREATE TABLE public.t (a text DEFAULT 'x' NOT NULL, b numeric(5,2), CONSTRAINT c UNIQUE (a));";
+        let sql =
+            "CREATE TABLE public.t (a text DEFAULT 'x' NOT NULL, b numeric(5,2), CONSTRAINT c UNIQUE (a));";
         for cut in 0..sql.len() {
             let mut schema = Schema::new();
             schema.learn(&sql[..cut]).expect("it is small");
             schema.learn(&sql[cut..]).expect("it is small");
         }
-        learned(&["ALTER TABLE", "CREATE TABLE (", "create table a)(", "ALTER TABLE t ADD CONSTRAINT x UNIQUE (a", "CREATE TABLE t (a ))))"]);
+        learned(&[
+            "ALTER TABLE",
+            "CREATE TABLE (",
+            "create table a)(",
+            "ALTER TABLE t ADD CONSTRAINT x UNIQUE (a",
+            "CREATE TABLE t (a ))))",
+        ]);
     }
 }

@@ -29,8 +29,8 @@ pub use session::{Session, connect, fence};
 pub use suite::{Identity, Test, TestOutputs, TestParams, TestResult};
 pub use temporary::{CreateDatabase, CreateParams, CreatedDatabase, DropDatabase, DropOutputs, DropParams};
 pub use upsert::{
-    ChangedColumn, Difference, DifferenceOutputs, DifferenceParams, Update, UpdateWord, Upsert, UpsertOutputs,
-    UpsertParams,
+    ChangedColumn, Difference, DifferenceOutputs, DifferenceParams, Update, UpdateWord, Upsert,
+    UpsertOutputs, UpsertParams,
 };
 
 #[cfg(test)]

@@ -94,13 +94,8 @@ impl Typed for CreateDatabase {
         create(ctx, &session, &params).await?;
         let CreateParams { server, name, .. } = params;
         let key = force_key(&server, &name);
-        let connection = Connection {
-            database: name.clone(),
-            identity: None,
-            name: None,
-            live: false,
-            ..server
-        };
+        let connection =
+            Connection { database: name.clone(), identity: None, name: None, live: false, ..server };
         let text = format!("the temporary database {name} exists");
         Ok(Done::new(CreatedDatabase { connection, name }, text.clone()).in_force(key, text))
     }
@@ -114,7 +109,12 @@ impl Typed for CreateDatabase {
         Ok(Preview::Changes { lines: vec![line], destroys: None })
     }
 
-    async fn undo(&self, ctx: &Context, params: CreateParams, _: CreatedDatabase) -> Result<Outcome, ActionError> {
+    async fn undo(
+        &self,
+        ctx: &Context,
+        params: CreateParams,
+        _: CreatedDatabase,
+    ) -> Result<Outcome, ActionError> {
         self.undo_unfinished(ctx, params).await
     }
 
@@ -167,7 +167,9 @@ impl Typed for DropDatabase {
         let session = connect(ctx, &params.server).await?;
         let line = match owner(&session, &params.name).await? {
             None => format!("nothing to do: {} is not there", params.name),
-            Some(mark) if may_drop(ctx, &mark, params.of_any_run) => format!("drops the database {}", params.name),
+            Some(mark) if may_drop(ctx, &mark, params.of_any_run) => {
+                format!("drops the database {}", params.name)
+            }
             Some(_) => format!("fails: this run did not make the database {}", params.name),
         };
         Ok(Preview::Changes { lines: vec![line], destroys: None })
@@ -258,7 +260,9 @@ async fn remove(ctx: &Context, session: &Session, name: &str, of_any_run: bool) 
         if !may_drop(ctx, &mark, of_any_run) {
             return Err(ActionError::refused(format!("{}: this run did not make it", attempted()))
                 .code("not-ours")
-                .hint("Only what `postgres.create_database` made is dropped, and only by the run that made it."));
+                .hint(
+                    "Only what `postgres.create_database` made is dropped, and only by the run that made it.",
+                ));
         }
         was_there = true;
     }
@@ -292,7 +296,8 @@ mod tests {
             name: name.into(),
             of_any_run,
         };
-        let names = "select string_agg(datname, ',' order by datname) from pg_database where datname !~ '^template'";
+        let names =
+            "select string_agg(datname, ',' order by datname) from pg_database where datname !~ '^template'";
 
         // What an attempt left that died between making and naming is taken up again.
         let working = working_name(&ctx, "temp\"x");
@@ -306,7 +311,9 @@ mod tests {
         assert_eq!(error.code, Some("database-exists"));
         let error = CreateDatabase.run(&ctx, params("somebodys")).await.unwrap_err();
         assert_eq!(error.code, Some("database-exists"));
-        for (ctx, name, any) in [(&other, "temp\"x", false), (&ctx, "somebodys", true), (&ctx, "postgres", true)] {
+        for (ctx, name, any) in
+            [(&other, "temp\"x", false), (&ctx, "somebodys", true), (&ctx, "postgres", true)]
+        {
             let error = DropDatabase.run(ctx, dropping(name, any)).await.unwrap_err();
             assert_eq!(error.code, Some("not-ours"), "{name}");
         }
@@ -316,8 +323,10 @@ mod tests {
         // Somebody who is connected does not keep it.
         let _guest = cluster.open("temp\"x", "postgres").await;
         let gone = DropDatabase.run(&other, dropping("temp\"x", true)).await.unwrap();
-        assert_eq!((gone.outputs.was_there, gone.released, database.text(names).await.as_str()),
-            (true, made.in_force.into_iter().map(|f| f.key).collect(), "app,postgres,somebodys"));
+        assert_eq!(
+            (gone.outputs.was_there, gone.released, database.text(names).await.as_str()),
+            (true, made.in_force.into_iter().map(|f| f.key).collect(), "app,postgres,somebodys")
+        );
         assert!(!DropDatabase.run(&ctx, dropping("temp\"x", false)).await.unwrap().outputs.was_there);
         CreateDatabase.run(&ctx, params("again")).await.unwrap();
         assert_eq!(CreateDatabase.undo_unfinished(&ctx, params("again")).await.unwrap().released.len(), 1);

@@ -111,7 +111,17 @@ impl<R: Read> ArchiveReader<R> {
     pub fn at_block<S: Read>(self, input: S, offset: u64) -> ArchiveReader<S> {
         let Self { header, toc, seen, codec, limits, data_start, .. } = self;
         let window = Window::from_offset(input, 256 << 10, offset);
-        ArchiveReader { window, header, toc, spans: Vec::new(), seen, open: Open::None, codec, limits, data_start }
+        ArchiveReader {
+            window,
+            header,
+            toc,
+            spans: Vec::new(),
+            seen,
+            open: Open::None,
+            codec,
+            limits,
+            data_start,
+        }
     }
 
     /// What the archive says of itself.

@@ -34,7 +34,9 @@ pub(super) async fn extract(
     timed(session.client.batch_execute(begin), attempted).await?;
     let known = columns(&session, ask.table).await?;
     if known.is_empty() {
-        return Err(ActionError::refused(format!("{}: there is no such table", attempted())).code("no-such-table"));
+        return Err(
+            ActionError::refused(format!("{}: there is no such table", attempted())).code("no-such-table")
+        );
     }
     let type_of = |name: &String| known.iter().find(|(column, _)| column == name).map(|(_, t)| t.clone());
     let write: Vec<String> = match ask.columns {
@@ -53,7 +55,9 @@ pub(super) async fn extract(
     let mut missing = Vec::new();
     for (at, keys) in ask.wanted.values.chunks(KEYS_AT_A_TIME).enumerate() {
         if ctx.stop.requested() {
-            return Err(ActionError::unchanged(format!("{}: a stop was asked for", attempted())).code("stopped"));
+            return Err(
+                ActionError::unchanged(format!("{}: a stop was asked for", attempted())).code("stopped")
+            );
         }
         let query = Query { ask, keys, key_types: &key_types };
         query.rows(&session, &mut out).await?;
@@ -87,7 +91,8 @@ impl Query<'_> {
     /// `values (0, 'a'::uuid), (1, …)` as `k (n, c0, …)`.
     fn keys(&self) -> String {
         let row = |(n, key): (usize, &Vec<String>)| {
-            let values = key.iter().zip(self.key_types).map(|(value, ty)| format!("{}::{ty}", literal(value)));
+            let values =
+                key.iter().zip(self.key_types).map(|(value, ty)| format!("{}::{ty}", literal(value)));
             format!("({n}, {})", values.collect::<Vec<_>>().join(", "))
         };
         let rows: Vec<_> = self.keys.iter().enumerate().map(row).collect();
@@ -109,7 +114,9 @@ impl Query<'_> {
         let columns: Vec<_> = out.columns().iter().map(|name| format!("t.{}", quoted(name))).collect();
         let (columns, fields) = (columns.join(", "), out.columns().len());
         let (table, keys, same) = (self.table(), self.keys(), self.same());
-        let sql = format!("copy (select {columns} from {table} t where exists (select 1 from {keys} where {same})) to stdout");
+        let sql = format!(
+            "copy (select {columns} from {table} t where exists (select 1 from {keys} where {same})) to stdout"
+        );
         let stream = timed(session.client.copy_out(&sql), attempted).await?;
         futures_util::pin_mut!(stream);
         let mut held = Vec::new();
@@ -137,7 +144,9 @@ impl Query<'_> {
 
     async fn missing(&self, session: &Session) -> Result<Vec<usize>, ActionError> {
         let (table, keys, same) = (self.table(), self.keys(), self.same());
-        let sql = format!("select k.n from {keys} where not exists (select 1 from {table} t where {same}) order by 1");
+        let sql = format!(
+            "select k.n from {keys} where not exists (select 1 from {table} t where {same}) order by 1"
+        );
         let attempted = || format!("look for keys in `{}` of `{}`", shown(self.ask.table), session.label);
         let rows = timed(session.client.query(&sql, &[]), attempted).await?;
         Ok(rows.iter().filter_map(|row| usize::try_from(row.get::<_, i32>(0)).ok()).collect())

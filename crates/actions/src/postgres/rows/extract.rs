@@ -135,8 +135,10 @@ impl Typed for ExtractRows {
             Via::Dump => from_dump(ctx, &params, wanted).await?,
             Via::Database => from_database(ctx, &params, &wanted).await?,
         };
-        let missing = if outputs.missing > 0 { format!(", {} keys not found", outputs.missing) } else { String::new() };
-        let summary = format!("{} rows of {}{missing}, proven by {}", outputs.rows, outputs.table, outputs.verified_by);
+        let missing =
+            if outputs.missing > 0 { format!(", {} keys not found", outputs.missing) } else { String::new() };
+        let summary =
+            format!("{} rows of {}{missing}, proven by {}", outputs.rows, outputs.table, outputs.verified_by);
         Ok(Done::new(outputs, summary))
     }
 
@@ -206,11 +208,18 @@ async fn from_database(
         return Err(ActionError::refused("extract rows via a database: `connection` names none"));
     };
     if params.with_parents {
-        return Err(ActionError::refused("extract parents via a database: `with_parents` reads the dump itself")
-            .hint("Leave `via` out, or leave `with_parents` out."));
+        return Err(ActionError::refused(
+            "extract parents via a database: `with_parents` reads the dump itself",
+        )
+        .hint("Leave `via` out, or leave `with_parents` out."));
     }
     let table = table_name(&params.table)?;
-    let ask = database::Ask { table: &table, wanted, columns: params.columns.as_deref(), max_rows: params.max_rows };
+    let ask = database::Ask {
+        table: &table,
+        wanted,
+        columns: params.columns.as_deref(),
+        max_rows: params.max_rows,
+    };
     let (file, missing) = database::extract(ctx, connection, &ask).await?;
     let missing_file = list_missing(ctx, params, &wanted.values, &missing)?;
     Ok(ExtractOutputs {
@@ -241,7 +250,13 @@ fn list_missing(
     let names = params.key.names();
     let list: Vec<Value> = missing
         .iter()
-        .map(|n| names.iter().cloned().zip(keys[*n].iter().cloned().map(Value::from)).collect::<serde_json::Map<_, _>>())
+        .map(|n| {
+            names
+                .iter()
+                .cloned()
+                .zip(keys[*n].iter().cloned().map(Value::from))
+                .collect::<serde_json::Map<_, _>>()
+        })
         .map(Value::Object)
         .collect();
     let mut file = Durable::create(&ctx.artifacts, "missing.json")?;

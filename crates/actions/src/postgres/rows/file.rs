@@ -124,7 +124,8 @@ impl CsvWriter {
         columns: &[String],
     ) -> Result<Self, ActionError> {
         let file = Durable::create(folder, name)?;
-        let mut writer = Self { file, table: table.into(), columns: columns.into(), rows: 0, line: Vec::new() };
+        let mut writer =
+            Self { file, table: table.into(), columns: columns.into(), rows: 0, line: Vec::new() };
         let names: Vec<_> = columns.iter().map(|name| Some(name.as_bytes())).collect();
         writer.put(&names)?;
         Ok(writer)

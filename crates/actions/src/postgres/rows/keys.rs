@@ -54,7 +54,9 @@ impl Spelling {
         let name = type_name.split('(').next().unwrap_or_default().trim().to_ascii_lowercase();
         match name.rsplit('.').next().unwrap_or_default() {
             "uuid" => Self::Uuid,
-            "smallint" | "integer" | "bigint" | "numeric" | "real" | "double precision" | "oid" => Self::Number,
+            "smallint" | "integer" | "bigint" | "numeric" | "real" | "double precision" | "oid" => {
+                Self::Number
+            }
             "boolean" => Self::Boolean,
             "citext" => Self::Caseless,
             "character" | "bpchar" => Self::Padded,

@@ -186,9 +186,7 @@ impl Picker {
             return Ok(());
         }
         if fields.iter().flatten().any(|value| std::str::from_utf8(value).is_err()) {
-            return Err(self
-                .refused("a row is not in UTF-8")
-                .hint("Make the dump with --encoding=UTF8."));
+            return Err(self.refused("a row is not in UTF-8").hint("Make the dump with --encoding=UTF8."));
         }
         let max = self.want.max_rows;
         let Some(out) = &mut self.out else { return Err(self.refused("a row came before its columns")) };

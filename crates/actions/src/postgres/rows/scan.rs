@@ -45,11 +45,7 @@ fn utf8(encoding: Option<&str>) -> Result<(), Halt> {
     }
 }
 
-fn plain<R: Read>(
-    mut reader: SqlReader<R>,
-    pickers: &mut [Picker],
-    may_stop: bool,
-) -> Result<Seen, Halt> {
+fn plain<R: Read>(mut reader: SqlReader<R>, pickers: &mut [Picker], may_stop: bool) -> Result<Seen, Halt> {
     let mut seen = Seen::default();
     let mut interested: Vec<usize> = Vec::new();
     loop {
@@ -72,7 +68,8 @@ fn plain<R: Read>(
                 }
             }
             Some(Event::CopyStart(copy)) => {
-                interested = (0..pickers.len()).filter(|n| pickers[*n].wants(&copy.table, &seen.schema)).collect();
+                interested =
+                    (0..pickers.len()).filter(|n| pickers[*n].wants(&copy.table, &seen.schema)).collect();
                 if !interested.is_empty() {
                     utf8(encoding.as_deref())?;
                 }
@@ -103,7 +100,11 @@ fn plain<R: Read>(
 }
 
 fn sets_backslashes(sql: &str) -> bool {
-    let words: Vec<&str> = sql.split(|c: char| c.is_whitespace() || "=;'".contains(c)).filter(|w| !w.is_empty()).take(4).collect();
+    let words: Vec<&str> = sql
+        .split(|c: char| c.is_whitespace() || "=;'".contains(c))
+        .filter(|w| !w.is_empty())
+        .take(4)
+        .collect();
     matches!(words.as_slice(), [set, name, value]
         if set.eq_ignore_ascii_case("set") && name.eq_ignore_ascii_case("standard_conforming_strings")
             && value.eq_ignore_ascii_case("off"))
@@ -122,7 +123,10 @@ pub(super) fn learn<R: Read>(reader: &ArchiveReader<R>) -> Result<Schema, Halt> 
     utf8(reader.encoding())?;
     let mut schema = Schema::new();
     for entry in reader.toc() {
-        if matches!(entry.desc.as_str(), "TABLE" | "TABLE ATTACH" | "CONSTRAINT" | "FK CONSTRAINT" | "FOREIGN TABLE") {
+        if matches!(
+            entry.desc.as_str(),
+            "TABLE" | "TABLE ATTACH" | "CONSTRAINT" | "FK CONSTRAINT" | "FOREIGN TABLE"
+        ) {
             for statement in statements(&entry.defn)? {
                 schema.learn(&statement.sql)?;
             }
@@ -138,7 +142,9 @@ pub(super) fn learn<R: Read>(reader: &ArchiveReader<R>) -> Result<Schema, Halt> 
 /// The table that an entry's rows belong to.
 pub(super) fn table_of(entry: &runbook_dump::Entry) -> QualifiedName {
     match entry.copy() {
-        Some(copy) => QualifiedName { schema: copy.table.schema.or(entry.namespace.clone()), name: copy.table.name },
+        Some(copy) => {
+            QualifiedName { schema: copy.table.schema.or(entry.namespace.clone()), name: copy.table.name }
+        }
         None => QualifiedName { schema: entry.namespace.clone(), name: entry.tag.clone() },
     }
 }
@@ -174,11 +180,14 @@ pub(super) fn block<R: Read>(
 ) -> Result<Option<BlockRead>, Halt> {
     match reader.next_block()? {
         None => Ok(None),
-        Some(Block::LargeObjects { entry, .. }) => Ok(Some(BlockRead { dump_id: entry.dump_id, sha256: None })),
+        Some(Block::LargeObjects { entry, .. }) => {
+            Ok(Some(BlockRead { dump_id: entry.dump_id, sha256: None }))
+        }
         Some(Block::Table { entry, mut rows }) => {
             let dump_id = entry.dump_id;
             let table = table_of(entry);
-            let interested: Vec<usize> = (0..pickers.len()).filter(|n| pickers[*n].wants(&table, schema)).collect();
+            let interested: Vec<usize> =
+                (0..pickers.len()).filter(|n| pickers[*n].wants(&table, schema)).collect();
             if interested.is_empty() {
                 return Ok(Some(BlockRead { dump_id, sha256: None }));
             }

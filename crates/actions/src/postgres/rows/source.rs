@@ -70,7 +70,10 @@ impl<'a> Source<'a> {
     pub(super) fn proof(&self) -> String {
         let size = self.info.size_bytes;
         if self.by_store {
-            format!("reads {} ({size} bytes) as far as needed: the store's own checksum equals the recorded one", self.at)
+            format!(
+                "reads {} ({size} bytes) as far as needed: the store's own checksum equals the recorded one",
+                self.at
+            )
         } else {
             format!("reads {} ({size} bytes) to its end and compares its sha256", self.at)
         }
@@ -94,7 +97,8 @@ impl<'a> Source<'a> {
                 if let Some(proven) = self.by_offsets(&head, index.as_ref(), &wants).await? {
                     return Ok(proven);
                 }
-            } else if let (Some(index), [want], false) = (index.filter(|i| i.covered), wants.as_slice(), parents)
+            } else if let (Some(index), [want], false) =
+                (index.filter(|i| i.covered), wants.as_slice(), parents)
                 && let Some(proven) = self.by_index(&head, &index, want).await?
             {
                 return Ok(proven);
@@ -207,10 +211,12 @@ impl<'a> Source<'a> {
         let picker = Picker::new(Want { exact: true, unique: false, ..want.clone() });
         let range = place.offset..place.offset + place.length;
         let dump_id = entry.dump_id;
-        let Ok((mut pickers, sum)) = self.block(head, dump_id, range, schema.clone(), vec![picker]).await else {
+        let Ok((mut pickers, sum)) = self.block(head, dump_id, range, schema.clone(), vec![picker]).await
+        else {
             return Ok(None);
         };
-        let (Some(picker), true) = (pickers.pop(), sum.is_some_and(|sum| sum.eq_ignore_ascii_case(&place.sha256)))
+        let (Some(picker), true) =
+            (pickers.pop(), sum.is_some_and(|sum| sum.eq_ignore_ascii_case(&place.sha256)))
         else {
             return Ok(None);
         };
@@ -241,7 +247,9 @@ impl<'a> Source<'a> {
                 let mut reader = reader.at_block(source, range.start);
                 match block(&mut reader, &mut pickers, &schema)? {
                     Some(found) if found.dump_id == dump_id => Ok((pickers, found.sha256)),
-                    _ => Err(DumpError::Unsupported { what: "a block that is another table's".into() }.into()),
+                    _ => {
+                        Err(DumpError::Unsupported { what: "a block that is another table's".into() }.into())
+                    }
                 }
             })
             .await?;
@@ -311,9 +319,9 @@ impl<'a> Source<'a> {
     fn said(&self, halt: Halt) -> ActionError {
         match halt {
             Halt::Refused(error) => *error,
-            Halt::Dump(error) => ActionError::refused(format!("read the dump `{}`", self.at))
-                .because(error)
-                .code("bad-dump"),
+            Halt::Dump(error) => {
+                ActionError::refused(format!("read the dump `{}`", self.at)).because(error).code("bad-dump")
+            }
         }
     }
 

@@ -85,7 +85,10 @@ impl Stage {
 }
 
 fn backup(sum: String) -> Backup {
-    serde_json::from_value(json!({ "url": "s3://backups/d", "sha256": sum, "taken_at": "2026-03-01T00:00:00Z" })).unwrap()
+    serde_json::from_value(
+        json!({ "url": "s3://backups/d", "sha256": sum, "taken_at": "2026-03-01T00:00:00Z" }),
+    )
+    .unwrap()
 }
 
 fn file(outputs: &ExtractOutputs) -> RowsFile {
@@ -124,14 +127,16 @@ async fn rows_come_out_of_every_kind_of_dump_as_the_database_has_them() {
     for (kind, dump) in &dumps {
         for store_sum in [false, true] {
             let backup = stage.put(dump, store_sum).await;
-            let found = stage.extract(&backup, people(&keys)).await.unwrap_or_else(|e| panic!("{kind}: {e:#?}"));
+            let found =
+                stage.extract(&backup, people(&keys)).await.unwrap_or_else(|e| panic!("{kind}: {e:#?}"));
             assert_eq!((found.rows, found.missing), (5, 1), "{kind}");
             assert_eq!(found.restore_point, backup.taken_at);
             let names: Vec<_> = rows(&file(&found)).into_iter().map(|mut row| row.swap_remove(1)).collect();
             let wanted = [None, Some("it's \"q\", a\\b\n\tc\r;"), Some("\\N"), Some("🚀 Đại"), Some("")];
             assert_eq!(names, wanted.map(|name| name.map(str::to_owned)), "{kind}");
             let missing: Value =
-                serde_json::from_slice(&std::fs::read(found.missing_file.as_deref().unwrap()).unwrap()).unwrap();
+                serde_json::from_slice(&std::fs::read(found.missing_file.as_deref().unwrap()).unwrap())
+                    .unwrap();
             assert_eq!(missing["missing"], json!([{ "id": id(99) }]));
             let way = if store_sum && kind.contains("offsets") { "store" } else { "whole" };
             assert_eq!(found.verified_by, way, "{kind}");
@@ -140,8 +145,13 @@ async fn rows_come_out_of_every_kind_of_dump_as_the_database_has_them() {
             let pairs = json!({ "table": "app.pairs", "key": ["a", "b"],
                 "keys": [{ "a": 1, "b": "x',y" }, { "b": "x\ny", "a": "01" }, [2, "\\N"], [3, "x"]] });
             let found = stage.extract(&backup, pairs).await.unwrap();
-            let values: Vec<_> = rows(&file(&found)).into_iter().map(|mut row| row.pop().unwrap().unwrap()).collect();
-            assert_eq!((values, found.missing), (vec!["one".into(), "two".into(), "three".into()], 1), "{kind}");
+            let values: Vec<_> =
+                rows(&file(&found)).into_iter().map(|mut row| row.pop().unwrap().unwrap()).collect();
+            assert_eq!(
+                (values, found.missing),
+                (vec!["one".into(), "two".into(), "three".into()], 1),
+                "{kind}"
+            );
 
             let logs = json!({ "table": "app.logs", "key": "id", "keys": [1, 20, 500] });
             let found = stage.extract(&backup, logs).await.unwrap();
@@ -190,7 +200,8 @@ async fn nothing_comes_out_of_bytes_that_cannot_be_trusted() {
         assert_eq!(stage.extract(&cut, with.clone()).await.unwrap_err().code, Some("bad-dump"));
         let unproven = Backup { sha256: None, ..backup };
         assert_eq!(stage.extract(&unproven, with).await.unwrap_err().code, Some("unverified"));
-        let left: Vec<_> = std::fs::read_dir(stage.cluster.folder.path().join("artifacts")).into_iter().flatten().collect();
+        let left: Vec<_> =
+            std::fs::read_dir(stage.cluster.folder.path().join("artifacts")).into_iter().flatten().collect();
         assert!(left.is_empty(), "no rows are left: {left:?}");
     }
 }
@@ -291,7 +302,10 @@ async fn rows_that_foreign_keys_point_at_come_along() {
         let people = if n < 2 { ("app.people", 2, 0) } else { ("app.people", 0, 2) };
         let wanted = [("app.notes", 1, 0), people];
         assert_eq!(parents, wanted);
-        assert_eq!(rows(&found.parents.iter().find(|p| p.file.table == "app.notes").unwrap().file)[0][0].as_deref(), Some("4"));
+        assert_eq!(
+            rows(&found.parents.iter().find(|p| p.file.table == "app.notes").unwrap().file)[0][0].as_deref(),
+            Some("4")
+        );
     }
 }
 
@@ -303,8 +317,14 @@ async fn what_cannot_be_extracted_is_said() {
         (json!({ "table": "app.nobody", "key": "id", "keys": [1] }), Some("no-such-table")),
         (json!({ "table": "people", "key": "id", "keys": [1] }), None),
         (json!({ "table": "app.people", "key": "nope", "keys": [1] }), Some("no-such-column")),
-        (json!({ "table": "app.people", "key": "id", "keys": [id(1)], "columns": ["shout"] }), Some("no-such-column")),
-        (json!({ "table": "app.people", "key": "mood", "keys": ["good"], "max_rows": 3 }), Some("too-many-rows")),
+        (
+            json!({ "table": "app.people", "key": "id", "keys": [id(1)], "columns": ["shout"] }),
+            Some("no-such-column"),
+        ),
+        (
+            json!({ "table": "app.people", "key": "mood", "keys": ["good"], "max_rows": 3 }),
+            Some("too-many-rows"),
+        ),
         (json!({ "table": "app.people", "key": "id", "keys": [null] }), None),
         (json!({ "table": "app.people", "key": "id", "keys": [id(1)], "via": "database" }), None),
     ] {
@@ -364,12 +384,17 @@ async fn one_table_is_loaded_into_a_scratch_database_with_the_types_that_it_know
         let error = RestoreTable.run(&stage.world.at(1, "k"), params()).await.unwrap_err();
         assert_eq!(error.code, Some("checksum-mismatch"));
     }
-    let mut with = json!({ "table": "app.people", "key": ["id", "size"], "via": "database", "keys": [[id(3), "3e0"]] });
+    let mut with =
+        json!({ "table": "app.people", "key": ["id", "size"], "via": "database", "keys": [[id(3), "3e0"]] });
     with["connection"] = serde_json::to_value(&scratch.connection).unwrap();
     let found = stage.extract(&backup("0".repeat(64)), with).await.unwrap();
-    assert_eq!(rows(&file(&found)), [[Some(id(3)), Some("\\N".into()), Some("good".into()), Some("3.00".into())]]);
+    assert_eq!(
+        rows(&file(&found)),
+        [[Some(id(3)), Some("\\N".into()), Some("good".into()), Some("3.00".into())]]
+    );
     let backup = stage.put(&stage.source.dump(&[]), false).await;
     let with = json!({ "backup": backup, "table": "app.people", "into": stage.source.connection });
-    let error = RestoreTable.run(&stage.world.at(1, "k"), serde_json::from_value(with).unwrap()).await.unwrap_err();
+    let error =
+        RestoreTable.run(&stage.world.at(1, "k"), serde_json::from_value(with).unwrap()).await.unwrap_err();
     assert_eq!(error.code, Some("target-not-empty"));
 }

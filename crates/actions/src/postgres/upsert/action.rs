@@ -43,8 +43,11 @@ impl Typed for Upsert {
             "postgres.upsert",
             "Puts extracted rows into a table in one transaction, and keeps what is needed to take it back.",
             Effect::Transactional,
-            "- id: upsert\n  uses: postgres.upsert\n  with:\n    connection: \"{{ connections.live }}\"\n    \
-             rows: \"{{ steps.rows }}\"\n    conflict: id\n    update: [display_name]\n",
+            "- id: freeze\n  uses: vercel.flag\n  tags: [freeze]\n  with: { key: read_only, value: true }\n- id: rows\n  uses: postgres.extract_rows\n  with:\n    backup: \"{{ steps.backup }}\"\n    \
+             table: public.profiles\n    key: id\n    keys: [00000000-0000-4000-8000-000000000001]\n\
+             - id: upsert\n  uses: postgres.upsert\n  with:\n    connection: \"{{ connections.live }}\"\n    \
+             rows: \"{{ steps.rows }}\"\n    conflict: id\n    update: [display_name]\n\
+             - id: unfreeze\n  uses: vercel.flag\n  tags: [unfreeze]\n  with: { key: read_only, value: false }\n",
         )
     };
 
@@ -76,7 +79,12 @@ impl Typed for Upsert {
         Ok(Preview::Changes { lines, destroys: None })
     }
 
-    async fn undo(&self, ctx: &Context, params: UpsertParams, outputs: UpsertOutputs) -> Result<Outcome, ActionError> {
+    async fn undo(
+        &self,
+        ctx: &Context,
+        params: UpsertParams,
+        outputs: UpsertOutputs,
+    ) -> Result<Outcome, ActionError> {
         undo::undo(ctx, &params, &outputs).await
     }
 
@@ -105,21 +113,31 @@ fn acceptable(params: &UpsertParams) -> Result<(), ActionError> {
     let name = &params.undo_file;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     if name.is_empty() || !name.chars().all(plain) {
-        return Err(ActionError::refused("name the undo files: `undo_file` is a name of letters, digits, `-` and `_`"));
+        return Err(ActionError::refused(
+            "name the undo files: `undo_file` is a name of letters, digits, `-` and `_`",
+        ));
     }
     Ok(())
 }
 
 fn decoded(outputs: Value) -> Result<UpsertOutputs, ActionError> {
     serde_json::from_value(outputs).map_err(|error| {
-        ActionError::refused("read what an upsert came to from its target").because(error).code("markers-damaged")
+        ActionError::refused("read what an upsert came to from its target")
+            .because(error)
+            .code("markers-damaged")
     })
 }
 
 /// What the key stands for.
 fn digest(params: &UpsertParams) -> String {
-    let what = json!([params.rows.sha256, params.rows.table, params.table, params.conflict.names(),
-        params.update, params.skip_columns]);
+    let what = json!([
+        params.rows.sha256,
+        params.rows.table,
+        params.table,
+        params.conflict.names(),
+        params.update,
+        params.skip_columns
+    ]);
     hex::encode(Sha256::digest(what.to_string()))
 }
 
@@ -193,8 +211,9 @@ impl Work<'_> {
             target.same("t", "k")
         ))
         .await?;
-        let before =
-            self.keep(&format!("{}.csv", params.undo_file), &stored, &format!("pg_temp.{BEFORE} t"), "").await?;
+        let before = self
+            .keep(&format!("{}.csv", params.undo_file), &stored, &format!("pg_temp.{BEFORE} t"), "")
+            .await?;
         if params.as_replica {
             self.send("set local session_replication_role = replica").await?;
         }
@@ -276,7 +295,12 @@ impl Work<'_> {
         );
         let row = self.session.client.query_one(&sql, &[]).await.map_err(|e| quiet(self.attempted(), e))?;
         let odd: Vec<Option<bool>> = row.get(0);
-        Ok(stored.iter().zip(odd).filter(|(_, odd)| *odd == Some(true)).map(|(name, _)| name.clone()).collect())
+        Ok(stored
+            .iter()
+            .zip(odd)
+            .filter(|(_, odd)| *odd == Some(true))
+            .map(|(name, _)| name.clone())
+            .collect())
     }
 
     /// Writes rows to a file that is durable before the commit.
@@ -304,7 +328,9 @@ impl Work<'_> {
     async fn undo_sql(&self, stored: &[String]) -> Result<String, ActionError> {
         let target = self.target;
         let mut file = Durable::create(&self.ctx.artifacts, &format!("{}.sql", self.params.undo_file))?;
-        file.write(format!("-- Puts the rows of {} back as they were.\nbegin;\n", target.shown()).as_bytes())?;
+        file.write(
+            format!("-- Puts the rows of {} back as they were.\nbegin;\n", target.shown()).as_bytes(),
+        )?;
         let sql = format!(
             "select array[{}]::text[], k.\"*fresh\", array[{}]::text[] from pg_temp.{TOUCHED} k \
              left join pg_temp.{BEFORE} b on {} order by 2, 1",
@@ -325,14 +351,23 @@ impl Work<'_> {
             let key: Vec<_> = key.into_iter().map(literal).collect();
             let line = if fresh {
                 // In one statement, since rows that go may point at each other.
-                let before = if removes { ",".into() } else { format!("delete from {} where ({names}) in (", target.name) };
+                let before = if removes {
+                    ",".into()
+                } else {
+                    format!("delete from {} where ({names}) in (", target.name)
+                };
                 removes = true;
                 format!("{before}\n  ({})", key.join(", "))
             } else {
                 let value = |value: Option<&str>| value.map_or_else(|| "null".into(), literal);
-                let set: Vec<_> = stored.iter().zip(old).filter(|(name, _)| changeable.contains(name))
-                    .map(|(name, old)| format!("{} = {}", quoted(name), value(old))).collect();
-                let at: Vec<_> = target.conflict.iter().zip(key).map(|(n, v)| format!("{} = {v}", quoted(n))).collect();
+                let set: Vec<_> = stored
+                    .iter()
+                    .zip(old)
+                    .filter(|(name, _)| changeable.contains(name))
+                    .map(|(name, old)| format!("{} = {}", quoted(name), value(old)))
+                    .collect();
+                let at: Vec<_> =
+                    target.conflict.iter().zip(key).map(|(n, v)| format!("{} = {v}", quoted(n))).collect();
                 format!("update {} set {} where {};\n", target.name, set.join(", "), at.join(" and "))
             };
             file.write(line.as_bytes())?;

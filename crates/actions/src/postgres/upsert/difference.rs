@@ -15,9 +15,9 @@ use crate::postgres::sql::quoted;
 use crate::typed::{About, Done, Typed};
 
 use super::params::{ChangedColumn, DifferenceOutputs, DifferenceParams};
+use super::parents;
 use super::stage::{fill, quiet};
 use super::target::{Target, listed};
-use super::parents;
 
 /// The temporary table that the rows are in.
 pub(super) const ROWS: &str = "runbook_rows";
@@ -33,18 +33,27 @@ impl Typed for Difference {
     type Outputs = DifferenceOutputs;
     const ABOUT: About = About {
         targets: &[("connection", Access::Read)],
-        permissions: &["SELECT on the table and on those that its foreign keys point at", "TEMPORARY on the database"],
+        permissions: &[
+            "SELECT on the table and on those that its foreign keys point at",
+            "TEMPORARY on the database",
+        ],
         has_plan: true,
         ..About::new(
             "postgres.difference",
             "Shows what an upsert of extracted rows would change, before anything is.",
             Effect::Read,
-            "- id: difference\n  uses: postgres.difference\n  with:\n    connection: \"{{ connections.live }}\"\n    \
+            "- id: rows\n  uses: postgres.extract_rows\n  with:\n    backup: \"{{ steps.backup }}\"\n    \
+             table: public.profiles\n    key: id\n    keys: [00000000-0000-4000-8000-000000000001]\n\
+             - id: difference\n  uses: postgres.difference\n  with:\n    connection: \"{{ connections.live }}\"\n    \
              rows: \"{{ steps.rows }}\"\n    conflict: id\n    update: all\n",
         )
     };
 
-    async fn run(&self, ctx: &Context, params: DifferenceParams) -> Result<Done<DifferenceOutputs>, ActionError> {
+    async fn run(
+        &self,
+        ctx: &Context,
+        params: DifferenceParams,
+    ) -> Result<Done<DifferenceOutputs>, ActionError> {
         let outputs = look(ctx, &params).await?;
         let text = outputs.text.clone();
         Ok(Done::new(outputs, text))
@@ -133,7 +142,9 @@ async fn sound(session: &Session, target: &Target) -> Result<(), ActionError> {
     let (nulls, doubles): (i64, i64) = (row.get(0), row.get(1));
     let keys = target.conflict.join(", ");
     if nulls > 0 {
-        return Err(ActionError::refused(format!("tell rows apart by {keys}: {nulls} of them have NULL there")));
+        return Err(ActionError::refused(format!(
+            "tell rows apart by {keys}: {nulls} of them have NULL there"
+        )));
     }
     if doubles > 0 {
         return Err(ActionError::refused(format!(

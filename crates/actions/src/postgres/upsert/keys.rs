@@ -46,7 +46,8 @@ pub(super) async fn find(session: &Session, key: &str) -> Result<Option<(String,
     if timed(session.client.query_one(there, &[]), attempted).await?.get::<_, i64>(0) == 0 {
         return Ok(None);
     }
-    let sql = format!("select statements_md5, coalesce(outputs, '{{}}') from {MARKERS}.effects where key = $1");
+    let sql =
+        format!("select statements_md5, coalesce(outputs, '{{}}') from {MARKERS}.effects where key = $1");
     let row = timed(session.client.query_opt(&sql, &[&key]), attempted).await?;
     Ok(row.map(|row| (row.get(0), row.get(1))))
 }
@@ -65,9 +66,7 @@ pub(super) async fn commit(
         literal(digest),
         literal(&outputs.to_string())
     );
-    session
-        .client
-        .batch_execute(&sql)
-        .await
-        .map_err(|error| super::stage::quiet(format!("commit step `{}` on `{}`", ctx.step, session.label), error))
+    session.client.batch_execute(&sql).await.map_err(|error| {
+        super::stage::quiet(format!("commit step `{}` on `{}`", ctx.step, session.label), error)
+    })
 }

@@ -11,11 +11,11 @@ mod target;
 mod undo;
 
 pub use action::Upsert;
-pub(super) use stage::quiet;
 pub use difference::Difference;
 pub use params::{
     ChangedColumn, DifferenceOutputs, DifferenceParams, Update, UpdateWord, UpsertOutputs, UpsertParams,
 };
+pub(super) use stage::quiet;
 
 #[cfg(test)]
 mod tests;

@@ -62,7 +62,8 @@ async fn missing(
     target: &Target,
     reference: &Reference,
 ) -> Result<Vec<Vec<String>>, ActionError> {
-    let given: Vec<_> = reference.columns.iter().map(|name| format!("s.{} is not null", quoted(name))).collect();
+    let given: Vec<_> =
+        reference.columns.iter().map(|name| format!("s.{} is not null", quoted(name))).collect();
     let points = |to: &str| {
         let pairs = reference.columns.iter().zip(&reference.others);
         let pairs: Vec<_> = pairs.map(|(c, o)| format!("{to}.{} = s.{}", quoted(o), quoted(c))).collect();
@@ -88,7 +89,8 @@ async fn missing(
         reference.table,
         points("p")
     );
-    let attempted = || format!("look for the rows of `{}` that `{}` points at", plain(&reference.table), reference.name);
+    let attempted =
+        || format!("look for the rows of `{}` that `{}` points at", plain(&reference.table), reference.name);
     let rows = session.client.query(&sql, &[]).await.map_err(|error| quiet(attempted(), error))?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }

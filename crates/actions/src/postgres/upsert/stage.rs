@@ -25,7 +25,8 @@ struct Masked {
 
 /// As [`failed`], but for what the server says of data: its message quotes values.
 pub(in crate::postgres) fn quiet(attempted: impl Into<String>, error: tokio_postgres::Error) -> ActionError {
-    let Some(said) = error.as_db_error().filter(|said| matches!(&said.code().code()[..2], "22" | "23" | "P0"))
+    let Some(said) =
+        error.as_db_error().filter(|said| matches!(&said.code().code()[..2], "22" | "23" | "P0"))
     else {
         return failed(attempted, error);
     };
@@ -38,7 +39,9 @@ pub(in crate::postgres) fn quiet(attempted: impl Into<String>, error: tokio_post
         }
     }
     // `COPY t, line 3, column x: "value"`
-    if let Some(at) = said.where_().and_then(|text| text.split(": ").next()).filter(|t| t.starts_with("COPY ")) {
+    if let Some(at) =
+        said.where_().and_then(|text| text.split(": ").next()).filter(|t| t.starts_with("COPY "))
+    {
         place.push_str(&format!(", {}", at.lines().next().unwrap_or_default()));
     }
     ActionError::new(attempted, Aftermath::Refused)
@@ -47,7 +50,11 @@ pub(in crate::postgres) fn quiet(attempted: impl Into<String>, error: tokio_post
 }
 
 /// Sends a statement that touches data.
-pub(super) async fn send(session: &Session, sql: &str, attempted: impl Fn() -> String) -> Result<u64, ActionError> {
+pub(super) async fn send(
+    session: &Session,
+    sql: &str,
+    attempted: impl Fn() -> String,
+) -> Result<u64, ActionError> {
     session.client.execute(sql, &[]).await.map_err(|error| quiet(attempted(), error))
 }
 

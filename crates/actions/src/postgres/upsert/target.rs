@@ -101,7 +101,9 @@ impl Target {
             return Err(self
                 .refused(format!("it has no column {}", gone.join(", ")))
                 .code("columns-missing")
-                .hint("The table has changed since the backup. Name them in `skip_columns` to leave them out."));
+                .hint(
+                    "The table has changed since the backup. Name them in `skip_columns` to leave them out.",
+                ));
         }
         let computed = |name: &&&String| self.column(name).is_some_and(|column| column.generated);
         self.write = given.iter().filter(|name| !computed(name)).map(|name| (*name).clone()).collect();
@@ -163,7 +165,8 @@ impl Target {
 
     /// Columns that an UPDATE may set: not the key, and nothing that the database sets itself.
     pub(super) fn changeable(&self) -> Vec<String> {
-        let own = |column: &&Column| !column.generated && !column.always && !self.conflict.contains(&column.name);
+        let own =
+            |column: &&Column| !column.generated && !column.always && !self.conflict.contains(&column.name);
         self.columns.iter().filter(own).map(|column| column.name.clone()).collect()
     }
 

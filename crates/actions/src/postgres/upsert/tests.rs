@@ -72,7 +72,16 @@ const COLUMNS: [&str; 8] = ["id", "parent", "reply", "body", "mood", "data", "si
 
 fn lost<'a>() -> Vec<Vec<Option<&'a str>>> {
     vec![
-        vec![Some("1"), Some("00000000-0000-4000-8000-000000000001"), None, Some("'; drop table notes; --\n\t\"\\N 🚀"), Some("good"), Some("{\"a\": 2}"), Some("1.00"), None],
+        vec![
+            Some("1"),
+            Some("00000000-0000-4000-8000-000000000001"),
+            None,
+            Some("'; drop table notes; --\n\t\"\\N 🚀"),
+            Some("good"),
+            Some("{\"a\": 2}"),
+            Some("1.00"),
+            None,
+        ],
         vec![Some("3"), None, None, Some("three\n\""), None, Some("[]"), None, Some("d")],
         vec![Some("40"), None, Some("41"), Some(""), Some("bad"), None, Some("0.5"), Some("x")],
         vec![Some("41"), None, Some("40"), Some("\\N"), None, None, None, Some("\\.")],
@@ -89,7 +98,8 @@ async fn rows_are_put_back_once_shown_before_and_taken_back_as_they_were() {
     let before = stage.all().await;
     let lost = lost();
     let rows = stage.rows(&COLUMNS, &slices(&lost));
-    let with = json!({ "rows": rows, "conflict": "id", "update": "all", "connection": stage.database.connection });
+    let with =
+        json!({ "rows": rows, "conflict": "id", "update": "all", "connection": stage.database.connection });
     let ctx = stage.world.at(1, "d");
     let shown = Difference.run(&ctx, serde_json::from_value(with).unwrap()).await.unwrap().outputs;
     assert_eq!((shown.inserted, shown.changed, shown.unchanged), (2, 1, 1));
@@ -100,7 +110,8 @@ async fn rows_are_put_back_once_shown_before_and_taken_back_as_they_were() {
     let file: Value = serde_json::from_slice(&std::fs::read(&shown.file).unwrap()).unwrap();
     assert_eq!(file["rows"][0]["columns"]["body"]["old"], "one");
     assert_eq!(file["rows"][2]["key"], json!({ "id": "40" }));
-    let Preview::Changes { lines, .. } = Upsert.plan(&ctx, stage.params(&rows, json!({}))).await.unwrap() else {
+    let Preview::Changes { lines, .. } = Upsert.plan(&ctx, stage.params(&rows, json!({}))).await.unwrap()
+    else {
         panic!("a plan")
     };
     assert!(lines[0].contains("2 rows inserted, 1 changed") && !lines.concat().contains("drop"), "{lines:?}");
@@ -116,13 +127,19 @@ async fn rows_are_put_back_once_shown_before_and_taken_back_as_they_were() {
     let again = stage.upsert("k", &rows, expected.clone()).await.unwrap();
     assert_eq!((again.repeated, again.inserted, &again.after), (true, 2, &done.after));
     assert_eq!(stage.all().await, after);
-    assert_eq!(stage.upsert("k", &rows, json!({ "update": "none" })).await.unwrap_err().code, Some("key-reused"));
+    assert_eq!(
+        stage.upsert("k", &rows, json!({ "update": "none" })).await.unwrap_err().code,
+        Some("key-reused")
+    );
     let error = stage.upsert("k2", &rows, expected).await.unwrap_err();
     assert_eq!(error.code, Some("difference-changed"), "what was approved is done already");
 
     let params = || stage.params(&rows, json!({}));
     let undone = Upsert.undo(&stage.world.at(2, "u"), params(), done.clone()).await.unwrap();
-    assert_eq!(undone.summary, "public.notes: 1 rows have their old values, 2 are gone again; its triggers set stamp");
+    assert_eq!(
+        undone.summary,
+        "public.notes: 1 rows have their old values, 2 are gone again; its triggers set stamp"
+    );
     assert_eq!(stage.all().await, before);
     Upsert.undo(&stage.world.at(3, "u"), params(), done.clone()).await.unwrap();
     assert_eq!(stage.all().await, before);
@@ -151,7 +168,10 @@ async fn rows_that_others_changed_or_refer_to_are_not_taken_back() {
     stage.database.sql("delete from notes where reply = 50; update notes set ok = false where id = 1").await;
     let error = Upsert.undo(&stage.world.at(2, "u"), params(), done).await.unwrap_err();
     assert_eq!(error.code, Some("changed-since"));
-    assert_eq!(stage.database.text("select string_agg(body, ',' order by id) from notes where id in (1, 50)").await, "new,fifty");
+    assert_eq!(
+        stage.database.text("select string_agg(body, ',' order by id) from notes where id in (1, 50)").await,
+        "new,fifty"
+    );
 }
 
 #[tokio::test]
@@ -160,18 +180,58 @@ async fn what_does_not_fit_is_refused_before_anything_is_written_and_without_its
     let before = stage.all().await;
     let gone = "00000000-0000-4000-8000-0000000000ff";
     let cases: Vec<(Value, Value, Option<&str>, &str)> = vec![
-        (stage.rows(&["id", "parent"], &[&[Some("70"), Some(gone)]]), json!({}), Some("parents-missing"), gone),
-        (stage.rows(&["id", "reply"], &[&[Some("70"), Some("71")]]), json!({}), Some("parents-missing"), "public.notes (id): 71"),
-        (stage.rows(&["id", "old"], &[&[Some("70"), None]]), json!({}), Some("columns-missing"), "no column old"),
-        (stage.rows(&["id", "body"], &[&[Some("70"), None], &[Some("070"), None]]), json!({}), None, "more than once"),
+        (
+            stage.rows(&["id", "parent"], &[&[Some("70"), Some(gone)]]),
+            json!({}),
+            Some("parents-missing"),
+            gone,
+        ),
+        (
+            stage.rows(&["id", "reply"], &[&[Some("70"), Some("71")]]),
+            json!({}),
+            Some("parents-missing"),
+            "public.notes (id): 71",
+        ),
+        (
+            stage.rows(&["id", "old"], &[&[Some("70"), None]]),
+            json!({}),
+            Some("columns-missing"),
+            "no column old",
+        ),
+        (
+            stage.rows(&["id", "body"], &[&[Some("70"), None], &[Some("070"), None]]),
+            json!({}),
+            None,
+            "more than once",
+        ),
         (stage.rows(&["id", "body"], &[&[None, None]]), json!({}), None, "NULL"),
-        (stage.rows(&["body"], &[&[Some("x")]]), json!({ "conflict": "body" }), Some("conflict-not-unique"), "body"),
+        (
+            stage.rows(&["body"], &[&[Some("x")]]),
+            json!({ "conflict": "body" }),
+            Some("conflict-not-unique"),
+            "body",
+        ),
         (stage.rows(&["id", "stamp"], &[&[Some("70"), None]]), json!({}), Some("data-refused"), ""),
         (stage.rows(&["id", "size"], &[&[Some("70"), Some("sesame")]]), json!({}), Some("data-refused"), ""),
         (stage.rows(&["id", "body"], &[&[Some("70"), None]]), json!({ "update": ["nope"] }), None, "nope"),
-        (stage.rows(&["id", "body"], &[&[Some("70"), None]]), json!({ "as_replica": true }), Some("not-approved"), ""),
-        (stage.rows(&["id", "body"], &[&[Some("70"), None]]), json!({ "undo_file": "../x" }), None, "undo_file"),
-        (stage.rows(&["id", "body"], &[&[Some("70"), None]]), json!({ "table": "public.nowhere" }), Some("no-such-table"), ""),
+        (
+            stage.rows(&["id", "body"], &[&[Some("70"), None]]),
+            json!({ "as_replica": true }),
+            Some("not-approved"),
+            "",
+        ),
+        (
+            stage.rows(&["id", "body"], &[&[Some("70"), None]]),
+            json!({ "undo_file": "../x" }),
+            None,
+            "undo_file",
+        ),
+        (
+            stage.rows(&["id", "body"], &[&[Some("70"), None]]),
+            json!({ "table": "public.nowhere" }),
+            Some("no-such-table"),
+            "",
+        ),
     ];
     for (rows, more, code, says) in cases {
         let error = stage.upsert("k", &rows, more.clone()).await.unwrap_err();

@@ -22,7 +22,8 @@ pub(super) async fn undo(
     outputs: &UpsertOutputs,
 ) -> Result<Outcome, ActionError> {
     let session = connect(ctx, &params.connection).await?;
-    let digest = hex::encode(Sha256::digest(format!("undo {} {}", outputs.before.sha256, outputs.after.sha256)));
+    let digest =
+        hex::encode(Sha256::digest(format!("undo {} {}", outputs.before.sha256, outputs.after.sha256)));
     let told = |text: String| Outcome { summary: text, ..Outcome::default() };
     if keys::begin(ctx, &session, &digest, params.timeout_seconds).await?.is_some() {
         return Ok(told(format!("the rows of {} had been put back", outputs.table)));
@@ -51,13 +52,17 @@ pub(super) async fn undo(
     let (removed, restored) = work.put_back().await?;
     let by_triggers = work.by_triggers().await?;
     let rows = removed + restored;
-    keys::commit(ctx, &session, &digest, (rows, &json!({ "removed": removed, "restored": restored }))).await?;
+    keys::commit(ctx, &session, &digest, (rows, &json!({ "removed": removed, "restored": restored })))
+        .await?;
     let triggers = if by_triggers.is_empty() {
         String::new()
     } else {
         format!("; its triggers set {}", by_triggers.join(", "))
     };
-    Ok(told(format!("{}: {restored} rows have their old values, {removed} are gone again{triggers}", outputs.table)))
+    Ok(told(format!(
+        "{}: {restored} rows have their old values, {removed} are gone again{triggers}",
+        outputs.table
+    )))
 }
 
 struct Undo<'a> {
@@ -143,12 +148,14 @@ impl Undo<'_> {
     async fn put_back(&self) -> Result<(u64, u64), ActionError> {
         let target = self.target;
         // Old values first: a row that stays may have pointed elsewhere than at one that goes.
-        let set: Vec<_> = target.changeable().iter().map(|name| format!("{0} = b.{0}", quoted(name))).collect();
+        let set: Vec<_> =
+            target.changeable().iter().map(|name| format!("{0} = b.{0}", quoted(name))).collect();
         let restored = if set.is_empty() {
             0
         } else {
             let (name, same) = (&target.name, target.same("t", "b"));
-            self.send(&format!("update {name} t set {} from pg_temp.{BEFORE} b where {same}", set.join(", "))).await?
+            self.send(&format!("update {name} t set {} from pg_temp.{BEFORE} b where {same}", set.join(", ")))
+                .await?
         };
         let removed = self
             .send(&format!(
@@ -174,6 +181,12 @@ impl Undo<'_> {
         );
         let row = self.session.client.query_one(&sql, &[]).await;
         let odd: Vec<Option<bool>> = row.map_err(|error| quiet(self.attempted(), error))?.get(0);
-        Ok(target.write.iter().zip(odd).filter(|(_, odd)| *odd == Some(true)).map(|(name, _)| name.clone()).collect())
+        Ok(target
+            .write
+            .iter()
+            .zip(odd)
+            .filter(|(_, odd)| *odd == Some(true))
+            .map(|(name, _)| name.clone())
+            .collect())
     }
 }

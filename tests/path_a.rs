@@ -11,21 +11,21 @@ use crate::world::{Said, World};
 
 /// What a person would type: two profiles that are gone, one that was changed, and one that never was.
 const PROFILES: [&str; 5] = [
-    "keys=[00000000-0000-4000-8000-000000000003, 00000000-0000-4000-8000-000000000007, \
-     00000000-0000-4000-8000-000000000009, 00000000-0000-4000-8000-0000000000ff]",
+    r#"keys=["00000000-0000-4000-8000-000000000003", "00000000-0000-4000-8000-000000000007",
+        "00000000-0000-4000-8000-000000000009", "00000000-0000-4000-8000-0000000000ff"]"#,
     "table=public.profiles",
-    "update=[display_name, bio]",
-    "conflict=[id]",
+    r#"update=["display_name", "bio"]"#,
+    r#"conflict=["id"]"#,
     "title=Two people are gone",
 ];
 const MESSAGES: [&str; 3] = [
     "table=public.messages",
-    "key=[author_id]",
-    "keys=[00000000-0000-4000-8000-000000000003, 00000000-0000-4000-8000-000000000007]",
+    r#"key=["author_id"]"#,
+    r#"keys=["00000000-0000-4000-8000-000000000003", "00000000-0000-4000-8000-000000000007"]"#,
 ];
 /// Everything of the profiles but what a trigger sets, and the messages of those who were gone.
 const WANTED: &str = "select (id, handle, display_name, bio, rank, settings, created_at)::text from public.profiles \
-     union all select m::text from public.messages m where right(author_id::text, 1) in ('3', '7') order by 1";
+     union all select m::text from public.messages m where right(author_id::text, 2) in ('03', '07') order by 1";
 
 fn arguments<'a>(inputs: &[&'a str]) -> Vec<&'a str> {
     let mut arguments = vec!["--json", "run", "runbooks/path-a.yaml", "--env", "local", "--yes"];

@@ -157,8 +157,9 @@ async fn problem(action: &dyn Action) -> Option<String> {
         Ok(step) => step,
         Err(error) => return Some(format!("its example is no YAML: {error}")),
     };
-    // One step may be written as the list item that it will be.
-    let step = step.get(0).unwrap_or(&step);
+    // A step may be written as the list item that it will be, with those that it needs.
+    let own = |steps: &Vec<Value>| steps.iter().find(|step| step["uses"] == about.name).cloned();
+    let step = &step.as_array().and_then(own).unwrap_or(step);
     let Some(map) = step.as_object() else { return Some("its example is no map".into()) };
     if let Some(key) = map.keys().find(|key| !STEP_KEYS.contains(&key.as_str())) {
         return Some(format!("`{key}` is no key of a step"));

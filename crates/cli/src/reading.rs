@@ -28,6 +28,33 @@ pub(crate) struct Reading {
     redactor: Redactor,
     base: PathBuf,
     facts: RunFacts,
+    scratch: Scratch,
+}
+
+/// Where actions that only look put files, such as rows that a plan compares: private, and gone when the look is over.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        let now = jiff::Timestamp::now().as_nanosecond();
+        Self(std::env::temp_dir().join(format!("runbook-look-{}-{now}", std::process::id())))
+    }
+
+    fn of(&self, step: &StepPath) -> PathBuf {
+        let name: String =
+            step.as_str().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(folder = %self.0.display(), %error, "files of a plan stay behind");
+        }
+    }
 }
 
 impl Reading {
@@ -47,7 +74,14 @@ impl Reading {
             started_at: jiff::Timestamp::now(),
             actor: actor.to_owned(),
         };
-        Ok(Self { environment: Arc::new(environment), secrets, redactor, base: base.to_owned(), facts })
+        Ok(Self {
+            environment: Arc::new(environment),
+            secrets,
+            redactor,
+            base: base.to_owned(),
+            facts,
+            scratch: Scratch::new(),
+        })
     }
 
     /// Where it looks.
@@ -83,7 +117,7 @@ impl Reading {
             actor: self.facts.actor.clone(),
             environment: Arc::clone(&self.environment),
             base: self.base.clone(),
-            artifacts: std::env::temp_dir(),
+            artifacts: self.scratch.of(step),
             secrets: Arc::new(LookOnly(Arc::clone(&self.secrets))),
             progress: Arc::new(Silent),
             checkpoints: Arc::new(Nothing),

@@ -67,9 +67,8 @@ impl Typed for RestoreTable {
             "postgres.restore_table",
             "Loads one table of a verified dump into a scratch database: types and rows, no constraints.",
             Effect::Idempotent,
-            "- id: temporary\n  uses: postgres.create_database\n  with: { server: \"{{ connections.live }}\", name: \
-             polaris_temp_restore }\n- id: table\n  uses: postgres.restore_table\n  with:\n    backup: \
-             \"{{ steps.backup }}\"\n    table: public.profiles\n    into: \"{{ steps.temporary.connection }}\"\n",
+            "- id: table\n  uses: postgres.restore_table\n  with:\n    backup: \"{{ steps.backup }}\"\n    \
+             table: public.profiles\n    into: \"{{ steps.database.connection }}\"\n",
         )
     };
 

@@ -43,8 +43,11 @@ impl Typed for Upsert {
             "postgres.upsert",
             "Puts extracted rows into a table in one transaction, and keeps what is needed to take it back.",
             Effect::Transactional,
-            "- id: upsert\n  uses: postgres.upsert\n  with:\n    connection: \"{{ connections.live }}\"\n    \
-             rows: \"{{ steps.rows }}\"\n    conflict: id\n    update: [display_name]\n",
+            "- id: freeze\n  uses: vercel.flag\n  tags: [freeze]\n  with: { key: read_only, value: true }\n- id: rows\n  uses: postgres.extract_rows\n  with:\n    backup: \"{{ steps.backup }}\"\n    \
+             table: public.profiles\n    key: id\n    keys: [00000000-0000-4000-8000-000000000001]\n\
+             - id: upsert\n  uses: postgres.upsert\n  with:\n    connection: \"{{ connections.live }}\"\n    \
+             rows: \"{{ steps.rows }}\"\n    conflict: id\n    update: [display_name]\n\
+             - id: unfreeze\n  uses: vercel.flag\n  tags: [unfreeze]\n  with: { key: read_only, value: false }\n",
         )
     };
 

@@ -42,7 +42,9 @@ impl Typed for Difference {
             "postgres.difference",
             "Shows what an upsert of extracted rows would change, before anything is.",
             Effect::Read,
-            "- id: difference\n  uses: postgres.difference\n  with:\n    connection: \"{{ connections.live }}\"\n    \
+            "- id: rows\n  uses: postgres.extract_rows\n  with:\n    backup: \"{{ steps.backup }}\"\n    \
+             table: public.profiles\n    key: id\n    keys: [00000000-0000-4000-8000-000000000001]\n\
+             - id: difference\n  uses: postgres.difference\n  with:\n    connection: \"{{ connections.live }}\"\n    \
              rows: \"{{ steps.rows }}\"\n    conflict: id\n    update: all\n",
         )
     };

@@ -33,7 +33,6 @@ fn text(layout: &Layout, endpoints: &Endpoints, global_config: &str) -> String {
     let polaris = layout.polaris().join("supabase");
     let migrations = quoted(&polaris.join("migrations").to_string_lossy());
     let tests = quoted(&polaris.join("tests/rls").to_string_lossy());
-    let masking = quoted(&layout.polaris().join("masking.yaml").to_string_lossy());
     let mut text = format!(
         r#"# Written by `runbook sandbox start`; changes are overwritten.
 name: sandbox
@@ -57,18 +56,7 @@ backups:
   path_style: true
   access_key_id: "{{{{ secrets.s3_access_key_id }}}}"
   secret_access_key: "{{{{ secrets.s3_secret_access_key }}}}"
-backup_sources:
-  # The sandbox has one bucket: it plays the part of production's here.
-  production:
-    bucket: {bucket}
-    prefix: {PREFIX}
-    data: production
-    endpoint: {s3_url}
-    region: {s3_region}
-    path_style: true
-    access_key_id: "{{{{ secrets.s3_access_key_id }}}}"
-    secret_access_key: "{{{{ secrets.s3_secret_access_key }}}}"
-supabase:
+{sources}supabase:
   api_url: {supabase_url}
   organization: {ORGANIZATION}
   token: "{{{{ secrets.supabase_token }}}}"
@@ -117,6 +105,8 @@ vars:
 secrets:
 "#,
         s3_region = sigv4::REGION,
+        sources = backup_sources(endpoints),
+        masking = quoted(&layout.polaris().join("masking.yaml").to_string_lossy()),
     );
     for name in SECRETS.into_iter().chain(providers::SECRETS.map(|(name, _)| name)) {
         let file = quoted(&layout.secret(name).to_string_lossy());
@@ -124,6 +114,24 @@ secrets:
         let _infallible = writeln!(text, "  {name}: {{ file: {file} }}");
     }
     text
+}
+
+/// The sandbox has one bucket: it plays the part of production's too.
+fn backup_sources(Endpoints { s3_url, bucket, .. }: &Endpoints) -> String {
+    format!(
+        r#"backup_sources:
+  production:
+    bucket: {bucket}
+    prefix: {PREFIX}
+    data: production
+    endpoint: {s3_url}
+    region: {s3_region}
+    path_style: true
+    access_key_id: "{{{{ secrets.s3_access_key_id }}}}"
+    secret_access_key: "{{{{ secrets.s3_secret_access_key }}}}"
+"#,
+        s3_region = sigv4::REGION,
+    )
 }
 
 /// A YAML double-quoted scalar; JSON's escapes are a subset of YAML's.

@@ -29,9 +29,7 @@ fn each_guard_refuses_its_bad_example_and_allows_the_good_one() {
 
 #[test]
 fn a_guard_that_is_not_checked_says_so() {
-    for code in ["G09"] {
-        assert!(explain(code).unwrap().rule.contains("not check it yet"), "{code}");
-    }
+    assert!(explain("G09").unwrap().rule.contains("not check it yet"));
 }
 
 #[test]

@@ -34,7 +34,6 @@ fn text(layout: &Layout, endpoints: &Endpoints, global_config: &str) -> String {
     let polaris = layout.polaris().join("supabase");
     let migrations = quoted(&polaris.join("migrations").to_string_lossy());
     let tests = quoted(&polaris.join("tests/rls").to_string_lossy());
-    let masking = quoted(&layout.polaris().join("masking.yaml").to_string_lossy());
     let mut text = format!(
         r#"# Written by `runbook sandbox start`; changes are overwritten.
 name: sandbox
@@ -59,18 +58,7 @@ backups:
   path_style: true
   access_key_id: "{{{{ secrets.s3_access_key_id }}}}"
   secret_access_key: "{{{{ secrets.s3_secret_access_key }}}}"
-backup_sources:
-  # The sandbox has one bucket: it plays the part of production's here.
-  production:
-    bucket: {bucket}
-    prefix: {PREFIX}
-    data: production
-    endpoint: {s3_url}
-    region: {s3_region}
-    path_style: true
-    access_key_id: "{{{{ secrets.s3_access_key_id }}}}"
-    secret_access_key: "{{{{ secrets.s3_secret_access_key }}}}"
-supabase:
+{sources}supabase:
   api_url: {supabase_url}
   organization: {ORGANIZATION}
   token: "{{{{ secrets.supabase_token }}}}"
@@ -124,7 +112,9 @@ vars:
   playback_recording: take-001.ogg
   masking_rules: {masking}
 secrets:
-"#
+"#,
+        sources = backup_sources(endpoints),
+        masking = quoted(&layout.polaris().join("masking.yaml").to_string_lossy()),
     );
     add_secrets(&mut text, layout);
     text
@@ -136,6 +126,23 @@ fn add_secrets(text: &mut String, layout: &Layout) {
         // Writing to a string cannot fail.
         let _infallible = writeln!(text, "  {name}: {{ file: {file} }}");
     }
+}
+
+/// The sandbox has one bucket: it plays the part of production's too.
+fn backup_sources(Endpoints { s3_url, bucket, .. }: &Endpoints) -> String {
+    format!(
+        r#"backup_sources:
+  production:
+    bucket: {bucket}
+    prefix: {PREFIX}
+    data: production
+    endpoint: {s3_url}
+    region: {S3_REGION}
+    path_style: true
+    access_key_id: "{{{{ secrets.s3_access_key_id }}}}"
+    secret_access_key: "{{{{ secrets.s3_secret_access_key }}}}"
+"#
+    )
 }
 
 /// A YAML double-quoted scalar; JSON's escapes are a subset of YAML's.

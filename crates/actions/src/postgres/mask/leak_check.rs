@@ -221,7 +221,6 @@ impl Search<'_> {
     }
 
     /// Tables and materialized views with the columns that are searched, and those that may not be read.
-    #[expect(clippy::type_complexity, reason = "used once, right below its name")]
     async fn readable(
         &self,
     ) -> Result<(BTreeMap<String, (Vec<Column>, bool)>, BTreeSet<String>), ActionError> {

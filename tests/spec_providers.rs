@@ -92,6 +92,20 @@ fn pass_on(mut client: TcpStream, upstream: &str) -> Exchange {
     }
 }
 
+/// `nullable` of older descriptions, as JSON Schema says it.
+fn nullable(value: &mut Value) {
+    if value["nullable"] == true
+        && let Some(kind) = value["type"].as_str().map(str::to_owned)
+    {
+        value["type"] = json!([kind, "null"]);
+    }
+    match value {
+        Value::Object(fields) => fields.values_mut().for_each(nullable),
+        Value::Array(items) => items.iter_mut().for_each(nullable),
+        _ => {}
+    }
+}
+
 /// A published description, when it is there.
 fn description(name: &str) -> Option<Value> {
     let folder = std::env::var_os("RUNBOOK_API_SPECS").map(std::path::PathBuf::from);
@@ -101,7 +115,9 @@ fn description(name: &str) -> Option<Value> {
         println!("left out: the description `{}` is not there", file.display());
         return None;
     };
-    Some(serde_json::from_str(&text).unwrap())
+    let mut spec = serde_json::from_str(&text).unwrap();
+    nullable(&mut spec);
+    Some(spec)
 }
 
 /// A value at a place, through references.

@@ -123,6 +123,7 @@ impl Typed for RotateApiKey {
         if let Some(done) = made(ctx, &api, &project, &name).await? {
             return Ok(done);
         }
+        ctx.checkpoints.save("name", json!(name)).await?;
         save_intent(ctx).await?;
         api.post_once(
             format!("create key `{name}` in project `{project}`"),
@@ -189,9 +190,6 @@ async fn made(
     project: &str,
     name: &str,
 ) -> Result<Option<Done<RotateOutputs>>, ActionError> {
-    if ctx.checkpoints.get("name").is_none() {
-        ctx.checkpoints.save("name", json!(name)).await?;
-    }
     let Some(since) = intent(ctx) else { return Ok(None) };
     let found = find_again(ctx, since, || async move {
         let all = rows(api, project).await?;

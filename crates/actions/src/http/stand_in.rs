@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use runbook_core::action::{
     ActionError, BoxFuture, Checkpoints, Context, Progress, ProgressSink, StopSignal,
 };
-use runbook_core::environment::{DataKind, Environment, EnvironmentKind, Supabase, Vercel};
+use runbook_core::environment::{
+    Cloudflare, DataKind, Environment, EnvironmentKind, Github, Pagerduty, Prometheus, Supabase, Vercel,
+};
 use runbook_core::secret::{Piece, Revealed, SecretError, SecretText, Secrets};
 use runbook_core::workflow::StepPath;
 use serde_json::Value;
@@ -141,6 +143,14 @@ fn environment(url: &str) -> Environment {
             project: Some("liveliveliveliveliv".into()),
             project_url: Some(format!("{url}/projects/{{ref}}")),
         }),
+        prometheus: Some(Prometheus { url: url.into(), token: Some(token.clone()) }),
+        github: Some(Github {
+            api_url: Some(url.into()),
+            repository: "polaris/polaris".into(),
+            token: token.clone(),
+        }),
+        pagerduty: Some(Pagerduty { api_url: Some(url.into()), routing_key: token.clone() }),
+        cloudflare: Some(Cloudflare { api_url: Some(url.into()), zone: "z1".into(), token: token.clone() }),
         vercel: Some(Vercel {
             api_url: Some(url.into()),
             project: "polaris".into(),

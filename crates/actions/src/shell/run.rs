@@ -19,7 +19,7 @@ use crate::typed::{About, Done, Found, Typed};
 
 /// Waits for the word on its standard input, then becomes the program. A runner that dies before it has written
 /// down whose process this is leaves a gate that ends by itself.
-const GATE: &str = r#"IFS= read -r word && [ "$word" = go ] && exec "$@"; exit 125"#;
+pub(super) const GATE: &str = r#"IFS= read -r word && [ "$word" = go ] && exec "$@"; exit 125"#;
 /// Variables of `runbook` itself that a program gets too. None of them holds a secret.
 const PASSED_ON: [&str; 9] =
     ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE"];

@@ -92,7 +92,9 @@ fn the_example_of_every_action_runs() {
     let mut examples: BTreeMap<String, String> = listed
         .iter()
         .map(|line| &line["action"])
-        .map(|action| (action["name"].as_str().unwrap().to_owned(), action["example"].as_str().unwrap().to_owned()))
+        .map(|action| {
+            (action["name"].as_str().unwrap().to_owned(), action["example"].as_str().unwrap().to_owned())
+        })
         .collect();
     let mut problems = Vec::new();
     for row in rows() {
@@ -101,7 +103,9 @@ fn the_example_of_every_action_runs() {
             None => problems.push(format!("{}: there is no such action (any more)", row.action)),
         }
     }
-    problems.extend(examples.keys().map(|name| format!("{name}: its example has no row in tests/action_examples.rs")));
+    problems.extend(
+        examples.keys().map(|name| format!("{name}: its example has no row in tests/action_examples.rs")),
+    );
     assert!(problems.is_empty(), "{}", problems.join("\n\n"));
 }
 
@@ -109,7 +113,8 @@ fn the_example_of_every_action_runs() {
 fn problem(world: &World, row: &Row, example: &str) -> Option<String> {
     let text = runbook(row, example);
     let file = world.runbook_file(&text);
-    let mut arguments = vec!["--json", "run", &file, "--env", "local", "--yes", "--no-wait", "--reason", "an example"];
+    let mut arguments =
+        vec!["--json", "run", &file, "--env", "local", "--yes", "--no-wait", "--reason", "an example"];
     arguments.extend(WAIVED.iter().flat_map(|guard| ["--waive", guard]));
     let said = world.runbook(&arguments);
     if said.status != Some(0) && said.stdout.contains("\"run\"") {

@@ -17,7 +17,11 @@ fn with_backup(sql: &str) -> World {
     let dump = world.dump("bookshop");
     let key = "db/bookshop/2026/03/05/bookshop-20260305T030000Z.sql";
     let sha256 = world.put(key, &dump, true);
-    world.put(&format!("{key}.sha256"), format!("{sha256}  bookshop-20260305T030000Z.sql\n").as_bytes(), false);
+    world.put(
+        &format!("{key}.sha256"),
+        format!("{sha256}  bookshop-20260305T030000Z.sql\n").as_bytes(),
+        false,
+    );
     world
 }
 
@@ -48,6 +52,10 @@ fn wrong_totals_are_not_sold_from() {
     let said = world.runbook(&["--json", "run", RESTORE, "--env", "local", "--yes", "--no-wait"]).ended(5);
     let end = said.last();
     assert_eq!(end["problems"][0]["step"], "checks/totals");
-    assert_eq!(world.inspect()["vercel"]["flags"], json!({ "closed": true }), "the shop stays closed, and it is said:");
+    assert_eq!(
+        world.inspect()["vercel"]["flags"],
+        json!({ "closed": true }),
+        "the shop stays closed, and it is said:"
+    );
     assert_eq!(end["in_force"][0]["text"], "the shop is closed (flag closed)");
 }

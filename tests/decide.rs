@@ -109,7 +109,11 @@ finally:
 ",
     );
     let said = world.runbook(&["check", &file, "--env", "local"]).ended(3);
-    assert!(said.stdout.contains("error[G07]") && said.stdout.contains("nobody approves it"), "{}", said.stdout);
+    assert!(
+        said.stdout.contains("error[G07]") && said.stdout.contains("nobody approves it"),
+        "{}",
+        said.stdout
+    );
 }
 
 /// A runbook that uses another one, `part.yaml`, which wants a `table`.

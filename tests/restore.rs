@@ -17,8 +17,17 @@ fn a_broken_schema_is_restored_and_the_decision_is_kept() {
     world.hurry();
     let wanted = wanted(&world);
     world.runbook(&["sandbox", "break"]).ended(0);
-    let start =
-        ["--json", "run", "runbooks/restore.yaml", "--env", "local", "--yes", "--no-wait", "--input", "owner=ana"];
+    let start = [
+        "--json",
+        "run",
+        "runbooks/restore.yaml",
+        "--env",
+        "local",
+        "--yes",
+        "--no-wait",
+        "--input",
+        "owner=ana",
+    ];
     let run = world.runbook(&start).ended(7).run();
     let before = world.records(&run).iter().filter(|record| record["kind"] == "attempt_started").count();
     assert_eq!(before, 0, "nothing is done before somebody said what was seen");

@@ -57,7 +57,9 @@ fn effects(counted: &Value, names: &Names) -> Value {
     for (request, times) in counted.as_object().unwrap() {
         *sums.entry(names.text(request)).or_default() += times.as_u64().unwrap();
     }
-    let exact = |request: &str| COUNTED.iter().any(|known| *known == request || (known.ends_with(' ') && request.starts_with(known)));
+    let exact = |request: &str| {
+        COUNTED.iter().any(|known| *known == request || (known.ends_with(' ') && request.starts_with(known)))
+    };
     let shown = sums.into_iter().map(|(request, times)| {
         let times = if exact(&request) { json!(times) } else { json!("made") };
         (request, times)
@@ -102,7 +104,10 @@ fn files(folder: &Path) -> Vec<String> {
 }
 
 fn sha256(world: &World, text: &str) -> String {
-    world.sql("postgres", &format!("select encode(sha256(convert_to('{}', 'UTF8')), 'hex')", text.replace('\'', "''")))
+    world.sql(
+        "postgres",
+        &format!("select encode(sha256(convert_to('{}', 'UTF8')), 'hex')", text.replace('\'', "''")),
+    )
 }
 
 /// Demands that two ends are one, and shows the lines in which they are not.

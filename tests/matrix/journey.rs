@@ -64,7 +64,10 @@ impl<'a> Journey<'a> {
         let held = ends.iter().filter(|end| end.status.code() == Some(8)).count();
         assert!(held <= 1, "somebody goes on: {ends:?}");
         for late in &ends[1..] {
-            assert!(matches!(late.status.code(), Some(0 | 8)), "the other is told, or finds it done: {late:?}");
+            assert!(
+                matches!(late.status.code(), Some(0 | 8)),
+                "the other is told, or finds it done: {late:?}"
+            );
         }
         self.go_on(&run, ends.remove(0));
         run
@@ -141,7 +144,11 @@ impl<'a> Journey<'a> {
 
     /// A person answers what the case has an answer for.
     fn answer(&self, run: &str) {
-        let asked: Vec<_> = self.problems(run).into_iter().filter(|(_, seen)| seen["state"] == "waiting for approval").collect();
+        let asked: Vec<_> = self
+            .problems(run)
+            .into_iter()
+            .filter(|(_, seen)| seen["state"] == "waiting for approval")
+            .collect();
         assert!(!asked.is_empty(), "a run that waits asks something: {}", self.world.status(run));
         for (step, seen) in asked {
             let answer = self.case.answers.iter().find(|(wanted, _)| *wanted == step);

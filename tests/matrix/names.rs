@@ -56,7 +56,9 @@ impl Names {
                         Value::Array(values)
                     }
                 };
-                Value::Object(found.into_iter().map(|(name, values)| (name, one(values))).collect::<Map<_, _>>())
+                Value::Object(
+                    found.into_iter().map(|(name, values)| (name, one(values))).collect::<Map<_, _>>(),
+                )
             }
             other => other.clone(),
         }
@@ -122,7 +124,9 @@ fn random(chars: &[char]) -> Option<(usize, &'static str)> {
         "HEX"
     } else if length == 20 && all(char::is_ascii_lowercase) {
         "REF"
-    } else if (length >= 10 && all(char::is_ascii_digit)) || (length >= 12 && any(char::is_ascii_digit) && any(char::is_ascii_alphabetic)) {
+    } else if (length >= 10 && all(char::is_ascii_digit))
+        || (length >= 12 && any(char::is_ascii_digit) && any(char::is_ascii_alphabetic))
+    {
         "ID"
     } else {
         return None;
@@ -148,9 +152,15 @@ fn what_is_random_is_made_alike_and_nothing_else() {
         ("db/local/2026/11/22/polaris-20261122T212521Z.sql.gz", "db/local/TIME/polaris-TIME.sql.gz"),
         ("supabase PATCH /v1/projects/dqasnneqzicjxjkngxjd/config", "supabase PATCH /v1/projects/REF/config"),
         ("01a20526-38ce-757a-99d8-1178cf7b4744", "UUID"),
-        ("vercel PATCH /v1/global-config/ecfg_rxY5rGC79iyZP9DkgC28HOBl/items", "vercel PATCH /v1/global-config/ID/items"),
+        (
+            "vercel PATCH /v1/global-config/ecfg_rxY5rGC79iyZP9DkgC28HOBl/items",
+            "vercel PATCH /v1/global-config/ID/items",
+        ),
         ("http://127.0.0.1:43017/hooks", "http://HOST/hooks"),
-        ("NEXT_PUBLIC_SUPABASE_ANON_KEY read_only service_role", "NEXT_PUBLIC_SUPABASE_ANON_KEY read_only service_role"),
+        (
+            "NEXT_PUBLIC_SUPABASE_ANON_KEY read_only service_role",
+            "NEXT_PUBLIC_SUPABASE_ANON_KEY read_only service_role",
+        ),
         ("600 rows in public.messages", "600 rows in public.messages"),
     ] {
         assert_eq!(names.text(text), shown);

@@ -121,7 +121,8 @@ fn outside(condition: &str, begin: &Step) -> Option<String> {
     let mut rest = condition;
     let mut quote = None;
     while let Some(c) = rest.chars().next() {
-        let follows_word = written.ends_with(|before: char| before.is_alphanumeric() || "_.".contains(before));
+        let follows_word =
+            written.ends_with(|before: char| before.is_alphanumeric() || "_.".contains(before));
         let name = rest.strip_prefix("inputs.").filter(|_| quote.is_none() && !follows_word);
         if let Some(name) = name {
             let length = name.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(name.len());

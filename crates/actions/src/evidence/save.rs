@@ -98,7 +98,10 @@ fn check_name(name: &str) -> Result<(), ActionError> {
     if starts_well && name.len() <= 100 && name.chars().all(is_plain) {
         return Ok(());
     }
-    Err(ActionError::refused(format!("keep `{}` as evidence: that is no plain file name", name.escape_debug())))
+    Err(ActionError::refused(format!(
+        "keep `{}` as evidence: that is no plain file name",
+        name.escape_debug()
+    )))
 }
 
 /// The file is there whole or not at all, also after a crash.
@@ -135,7 +138,11 @@ mod tests {
         assert_eq!(done.sha256, hex::encode(Sha256::digest(text.as_bytes())));
         let again = Save.run(&ctx, params("counts.json", json!("other"))).await.unwrap().outputs;
         assert_eq!(fs::read_to_string(&again.file).unwrap(), "other");
-        assert_eq!(fs::read_dir(folder.path().join("run/step")).unwrap().count(), 1, "nothing half-written stays");
+        assert_eq!(
+            fs::read_dir(folder.path().join("run/step")).unwrap().count(),
+            1,
+            "nothing half-written stays"
+        );
     }
 
     #[tokio::test]

@@ -106,8 +106,11 @@ with:
 fn meaning<'p>(options: &'p BTreeMap<String, String>, choice: &str) -> Result<&'p str, ActionError> {
     options.get(choice).map(String::as_str).ok_or_else(|| {
         let names: Vec<&str> = options.keys().map(String::as_str).collect();
-        ActionError::refused(format!("take the answer `{}`: it is none of the options", choice.escape_debug()))
-            .hint(format!("They are {}.", names.join(", ")))
+        ActionError::refused(format!(
+            "take the answer `{}`: it is none of the options",
+            choice.escape_debug()
+        ))
+        .hint(format!("They are {}.", names.join(", ")))
     })
 }
 
@@ -130,7 +133,10 @@ mod tests {
         let given = json!([{ "by": "ana", "at": "2026-01-01T00:00:00Z", "reason": " seen ", "choice": "b" }]);
         let done = Decide.run(&World::new().ctx, params(Value::Null, given)).await.unwrap();
         let Outputs { choice, meaning, reason, decided_by, .. } = done.outputs;
-        assert_eq!((choice, meaning, reason, decided_by), ("b".into(), "the second".into(), "seen".into(), "ana".into()));
+        assert_eq!(
+            (choice, meaning, reason, decided_by),
+            ("b".into(), "the second".into(), "seen".into(), "ana".into())
+        );
         assert_eq!(done.summary, "ana chose b: seen");
     }
 

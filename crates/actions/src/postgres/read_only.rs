@@ -124,7 +124,8 @@ with:
         let before = ctx.checkpoints.get("was_read_only").and_then(|v| v.as_bool());
         let Some(was_read_only) = before else { return Ok(nothing_to_undo()) };
         let (database, read_only) = (params.connection.database.clone(), params.read_only);
-        self.undo(ctx, params, ReadOnlyOutputs { database, read_only, was_read_only, older_sessions: 0 }).await
+        self.undo(ctx, params, ReadOnlyOutputs { database, read_only, was_read_only, older_sessions: 0 })
+            .await
     }
 }
 
@@ -159,8 +160,11 @@ async fn others(session: &Session) -> Result<u64, ActionError> {
 
 /// In a transaction that says that it writes: this session is read-only by default itself.
 async fn switch(session: &Session, read_only: bool) -> Result<(), ActionError> {
-    let change =
-        if read_only { "set default_transaction_read_only = on" } else { "reset default_transaction_read_only" };
+    let change = if read_only {
+        "set default_transaction_read_only = on"
+    } else {
+        "reset default_transaction_read_only"
+    };
     let sql = format!(
         "begin read write; do $$ begin execute pg_catalog.format('alter database %I {change}', \
          pg_catalog.current_database()); end $$; commit"

@@ -171,7 +171,9 @@ with:
         let target = params.target.name();
         check_names(&params.set)?;
         if params.in_force.is_some() && params.releases {
-            return Err(ActionError::refused("set variables: they cannot both put something in force and end it"));
+            return Err(ActionError::refused(
+                "set variables: they cannot both put something in force and end it",
+            ));
         }
         let api = api(ctx)?;
         let known = list(&api, &project).await?;

@@ -79,8 +79,10 @@ async fn carry_out(ui: &Ui, state_dir: &Path, command: &SandboxCommand) -> Resul
             for fault in &faults {
                 sandbox::fault(&endpoints, fault).await?;
             }
-            let when = if given.each { "once at each path".to_owned() } else { format!("{} time(s)", given.times) };
-            let shown = if let [fault] = faults.as_slice() { json!(fault) } else { json!({ "faults": faults }) };
+            let when =
+                if given.each { "once at each path".to_owned() } else { format!("{} time(s)", given.times) };
+            let shown =
+                if let [fault] = faults.as_slice() { json!(fault) } else { json!({ "faults": faults }) };
             told(ui, shown, &format!("{} will misbehave {when}", given.service));
         }
     }

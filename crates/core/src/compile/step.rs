@@ -89,10 +89,14 @@ pub(super) fn need_inputs(document: &Document, uses: &str, step: &mut Step) {
         let name = &input.name.value;
         let Some(Value::String(text)) = step.with.get(name).map(|template| &template.0) else { continue };
         let whole = text.trim().strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
-        let Some(given) = whole.filter(|given| !given.contains("{{") && !given.contains("}}")) else { continue };
+        let Some(given) = whole.filter(|given| !given.contains("{{") && !given.contains("}}")) else {
+            continue;
+        };
         step.preconditions.push(Check {
             check: Expression(format!("({}) is not none", given.trim())),
-            message: Some(Template(format!("`{uses}` needs the input `{name}`, and nothing was given").into())),
+            message: Some(Template(
+                format!("`{uses}` needs the input `{name}`, and nothing was given").into(),
+            )),
         });
     }
 }

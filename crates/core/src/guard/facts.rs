@@ -174,7 +174,9 @@ impl<'a> Facts<'a> {
     pub(super) fn is_approved(&self, step: &Step) -> bool {
         let dominators = self.graph.dominators(&step.path);
         step.approval.is_some()
-            || dominators.iter().any(|dominator| self.description(dominator).is_some_and(|d| d.asks && !d.chooses))
+            || dominators
+                .iter()
+                .any(|dominator| self.description(dominator).is_some_and(|d| d.asks && !d.chooses))
             || dominators.iter().any(|dominator| {
                 let inside = dominator.path.as_str().trim_end_matches("(begin)");
                 dominator.work == Work::Begin

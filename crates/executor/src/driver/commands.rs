@@ -63,7 +63,8 @@ impl Sitting {
         let is_begin = self.shared.step(step).is_some_and(|s| s.work == Work::Begin);
         let Some(instance) = self.instance(step).filter(|_| is_begin) else {
             let outputs = self.shared.step(step).map(|s| self.outputs_of(s));
-            return self.conclude(step, outputs, |outputs| done(step, Outcome { outputs, ..Outcome::default() }));
+            return self
+                .conclude(step, outputs, |outputs| done(step, Outcome { outputs, ..Outcome::default() }));
         };
         let ready = match self.prepare(&instance) {
             Ok(ready) => ready,
@@ -132,7 +133,8 @@ impl Sitting {
         }
         if let Some((choice, reason)) = self.answer_at_hand(step, &ready) {
             let by = self.options.actor.clone();
-            let given = Record::ApprovalGiven { step: step.clone(), digest, by, reason: Some(reason), choice };
+            let given =
+                Record::ApprovalGiven { step: step.clone(), digest, by, reason: Some(reason), choice };
             if self.machine.check(self.now(), &given).is_ok() {
                 self.push(given, After::Nothing);
             }

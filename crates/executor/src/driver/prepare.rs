@@ -172,7 +172,8 @@ impl Sitting {
         let answer = params.get("answer").and_then(Value::as_str).filter(|answer| !answer.is_empty());
         if let Some(unknown) = answer.filter(|answer| options.iter().all(|option| option.name != *answer)) {
             let names: Vec<&str> = options.iter().map(|option| option.name.as_str()).collect();
-            let message = format!("take the answer `{}`: it is none of the options", self.shown(&Value::from(unknown)));
+            let message =
+                format!("take the answer `{}`: it is none of the options", self.shown(&Value::from(unknown)));
             return Err(NotReady::Failed { message, hint: Some(format!("They are {}.", names.join(", "))) });
         }
         Ok((options, answer.map(str::to_owned)))

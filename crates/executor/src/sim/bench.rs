@@ -116,7 +116,13 @@ impl Drop for Bench {
 }
 
 pub(super) fn options() -> DriveOptions {
-    DriveOptions { actor: "ada".to_owned(), stop: Stop::new(), yes: false, waits_for_people: false, rehearsal: None }
+    DriveOptions {
+        actor: "ada".to_owned(),
+        stop: Stop::new(),
+        yes: false,
+        waits_for_people: false,
+        rehearsal: None,
+    }
 }
 
 pub(super) async fn drive(engine: &Engine, run: &str) -> RunEnd {

@@ -171,7 +171,13 @@ impl Sim {
                 if !self.calm && self.dice.percent(20) {
                     self.request(Record::ApprovalDenied { step, digest, by: by.clone(), reason });
                 } else {
-                    self.request(Record::ApprovalGiven { step, digest, by: by.clone(), reason, choice: None });
+                    self.request(Record::ApprovalGiven {
+                        step,
+                        digest,
+                        by: by.clone(),
+                        reason,
+                        choice: None,
+                    });
                 }
             } else if i.state == State::InDoubt && self.dice.percent(60) {
                 let key = i.last.as_ref().map_or(String::new(), |l| l.key.clone());

@@ -161,7 +161,8 @@ struct Waiting {
 impl Waiting {
     fn meets(&self, service: Service, method: &Method, path: &str) -> bool {
         self.fault.meets(service, method, path)
-            && !(self.fault.each && (self.met.len() >= MET_MAX || self.met.contains(&request_name(method, path))))
+            && !(self.fault.each
+                && (self.met.len() >= MET_MAX || self.met.contains(&request_name(method, path))))
     }
 }
 

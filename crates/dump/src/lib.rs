@@ -5,6 +5,8 @@
 //! | [`open`]  | takes off gzip and zstd, looks at the bytes, gives the reader for them               |
 //! | `sql`     | plain dumps: statements and COPY rows, split where psql splits them                  |
 //! | `archive` | the custom format: header, table of contents, blocks of rows and large objects       |
+//! | [`contents`] | what a whole dump holds: tables, rows, hashes                                          |
+//! | [`Indexer`] | the side-car index of an archive, built while it passes by                         |
 //! | [`order`] | the order in which pg_restore goes through an archive                                |
 //! | [`script`]| the SQL of an archive's entries                                                      |
 //!
@@ -35,8 +37,10 @@
 //! It leaves to others: fetching and hashing the bytes, deciding what to restore, and every connection to a database.
 
 mod archive;
+mod contents;
 mod error;
 mod format;
+mod index;
 mod limits;
 mod open;
 pub mod order;
@@ -50,8 +54,10 @@ pub use archive::{
     ArchiveReader, Block, BlockSpan, Compression, CreatedAt, DataOffset, Entry, Header, LargeObjectEvent,
     LargeObjects, Pass, RowStream, Section, StatementStream, Version,
 };
+pub use contents::{Contents, TableContents, contents};
 pub use error::{DumpError, Place};
 pub use format::{Format, SNIFF_BYTES};
+pub use index::{Index, IndexedDump, IndexedTable, Indexer};
 pub use limits::Limits;
 pub use open::{Dump, Source, open};
 pub use sql::{Banner, Copy, Event, Kind, Meta, Position, QualifiedName, SqlReader, Statement};

@@ -23,7 +23,11 @@ pub fn registry() -> impl Registry {
     let all: Vec<Box<dyn Action>> = vec![
         action(people::Approval),
         action(backup::Select),
+        action(backup::Prune),
+        action(backup::Verify),
+        action(backup::Write),
         action(postgres::Check),
+        action(postgres::Dump),
         action(postgres::Execute),
         action(postgres::Migrate),
         action(postgres::Query),

@@ -3,6 +3,7 @@
 
 mod catalog;
 mod check;
+mod dump;
 mod execute;
 mod migrate;
 mod query;
@@ -14,6 +15,7 @@ mod suite;
 mod words;
 
 pub use check::{Check, CheckOutputs, CheckParams, Checked};
+pub use dump::{Dump, DumpOutputs, DumpParams, Tool, tool_for, tools};
 pub use execute::{Execute, ExecuteOutputs, ExecuteParams};
 pub use migrate::{Migrate, MigrateOutputs, MigrateParams};
 pub use query::{Expect, Query, QueryOutputs, QueryParams};

@@ -1,4 +1,4 @@
-//! The environment's backup bucket: lists, reads small objects, asks for checksums. Read-only.
+//! The environment's backup bucket: lists, reads small objects, asks for checksums. Read-only; `write` adds the rest.
 
 use std::time::Duration;
 
@@ -116,8 +116,10 @@ impl Store {
         let mut found = Vec::new();
         let mut pages =
             self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
+        let mut more = false;
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| failed(attempted(), &error))?;
+            more = page.is_truncated() == Some(true);
             for object in page.contents() {
                 let Some(key) = object.key() else { continue };
                 found.push(Listed {
@@ -132,6 +134,13 @@ impl Store {
                     attempted()
                 )));
             }
+        }
+        if more {
+            // Without it, objects would be taken for missing that are there.
+            return Err(ActionError::unchanged(format!(
+                "{}: the store ended the list before its end",
+                attempted()
+            )));
         }
         Ok(found)
     }
@@ -222,7 +231,7 @@ pub(super) fn status<E>(error: &SdkError<E>) -> Option<u16> {
 }
 
 /// What failed, with the store's words as the cause. Trying again helps unless the store said 4xx.
-fn failed<E: std::error::Error + Send + Sync + 'static>(
+pub(super) fn failed<E: std::error::Error + Send + Sync + 'static>(
     attempted: String,
     error: &SdkError<E>,
 ) -> ActionError {
@@ -231,6 +240,6 @@ fn failed<E: std::error::Error + Send + Sync + 'static>(
     made.because(DisplayErrorContext(error).to_string())
 }
 
-fn timestamp(at: aws_smithy_types::DateTime) -> Option<Timestamp> {
+pub(super) fn timestamp(at: aws_smithy_types::DateTime) -> Option<Timestamp> {
     Timestamp::from_second(at.secs()).ok()
 }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail at that line")]
 
+mod backup_runbook;
 mod bad_dumps;
 mod broken_runbooks;
 mod canaries;
@@ -14,5 +15,7 @@ mod live_runs;
 mod path_b;
 mod path_b_killed;
 mod plan;
+mod prune;
 mod repository;
+mod schedules;
 mod world;

@@ -11,6 +11,7 @@
 //! | `s3`       | S3 stores and files, for the modules above; holds no action |
 //! | `notify`   | chat webhooks |
 //! | `people`   | nobody: takes the answers that the executor asked for |
+//! | `ready`    | each system, read-only: is it there, and does it take the credential |
 //! | `secret`   | the run's vault |
 //! | `supabase` | the Supabase Management API |
 //! | `vercel`   | the Vercel REST API |
@@ -26,6 +27,7 @@ pub mod notify;
 pub mod people;
 pub mod period;
 pub mod postgres;
+pub mod ready;
 mod registry;
 pub mod s3;
 pub mod secret;

@@ -158,7 +158,8 @@ pub(crate) fn sandbox_environment(state_dir: &Path) -> PathBuf {
     state_dir.join("sandbox").join("environment.yaml")
 }
 
-fn known_environments(folder: &Path) -> String {
+/// Names of the environments of a folder of runbooks, sorted.
+pub(crate) fn environments(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder.join("environments"))
         .into_iter()
         .flatten()
@@ -166,6 +167,24 @@ fn known_environments(folder: &Path) -> String {
         .filter_map(|entry| entry.file_name().into_string().ok()?.strip_suffix(".yaml").map(str::to_owned))
         .collect();
     names.sort();
+    names
+}
+
+/// The runbooks of a folder, sorted.
+pub(crate) fn runbooks(folder: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file() && path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+fn known_environments(folder: &Path) -> String {
+    let names = environments(folder);
     if names.is_empty() {
         format!("there are no environments in `{}`", folder.join("environments").display())
     } else {

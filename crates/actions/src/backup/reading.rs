@@ -39,24 +39,24 @@ pub(crate) async fn read_whole(
     let reader = tap.clone();
     let mut reading = tokio::task::spawn_blocking(move || seen(&reader, depth));
     let _ends_with_us = Cancel(tap.clone());
+    let mut cancelled = false;
     loop {
+        // Only the thread may ask the tap for its failure: it holds the tap while it waits for bytes.
         tokio::select! {
             done = &mut reading => {
                 let done = done.map_err(|error| ActionError::unchanged(format!("read `{at}`")).because(error))?;
                 return done.map_err(|failure| failed(at, failure));
             }
-            () = ctx.stop.wait() => tap.cancel(),
+            () = ctx.stop.wait(), if !cancelled => {
+                tap.cancel();
+                cancelled = true;
+            }
             () = tokio::time::sleep(TELL_EVERY) => ctx.progress.report(Progress {
                 done: tap.bytes_read(),
                 total: Some(tap.size_bytes()),
                 unit: "bytes",
                 message: format!("reading {at}"),
             }),
-        }
-        if tap.failure().is_some() || ctx.stop.requested() {
-            let done = reading.await;
-            let done = done.map_err(|error| ActionError::unchanged(format!("read `{at}`")).because(error))?;
-            return done.map_err(|failure| failed(at, failure));
         }
     }
 }

@@ -2,6 +2,7 @@
 //! else in this crate builds an HTTP client.
 
 mod answer;
+mod ask;
 mod call;
 mod check;
 mod client;
@@ -11,6 +12,7 @@ pub(crate) mod stand_in;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use ask::{Question, Who, ask};
 pub(crate) use call::{Api, Reply};
 pub use check::HttpCheck;
 pub(crate) use poll::{Look, Wait, pause, until};

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail at that line")]
 
 mod action_examples;
+mod backup_runbook;
 mod bad_dumps;
 mod bookshop;
 mod broken_runbooks;
@@ -23,11 +24,12 @@ mod path_c;
 mod plan;
 mod post_restore;
 mod procedures;
-mod repository;
+mod prune;
 mod repository;
 mod restore;
 mod rollback_runbook;
 mod rotate_secrets;
+mod schedules;
 mod shell_killed;
 mod spec_ops;
 mod spec_providers;

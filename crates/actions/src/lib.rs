@@ -15,6 +15,7 @@
 //! | `paypal`   | the PayPal REST API |
 //! | `notify`   | chat webhooks |
 //! | `people`   | nobody: takes the answers that the executor asked for |
+//! | `ready`    | each system, read-only: is it there, and does it take the credential |
 //! | `secret`   | the run's vault |
 //! | `storage` | Supabase Storage, and the copies of its files in the backup bucket |
 //! | `secret`   | the run's vault, and through the modules beside it the places of a secret |
@@ -48,6 +49,7 @@ pub mod paypal;
 pub mod people;
 pub mod period;
 pub mod postgres;
+pub mod ready;
 mod registry;
 pub mod s3;
 pub mod secret;

@@ -100,7 +100,11 @@ pub(crate) enum Command {
     Actions(Actions),
     /// Explain a guard (G03), a diagnostic (unknown-key) or an exit status (5)
     Explain(Explain),
+    /// What the backup bucket holds, how far a backup can be trusted, what is inside it
+    Backups(Backups),
     /// Prove, read-only, that this machine and an environment are ready
+    #[command(after_help = "Exit status: 0 everything that the runbooks need is there · 4 something is missing, wrong or too old\n\
+                            3 the environment file has mistakes. A scheduler may take anything but 0 for a reason to tell somebody.")]
     Doctor(Doctor),
     /// A private Postgres, S3, Supabase and Vercel to rehearse on
     Sandbox(Sandbox),
@@ -400,13 +404,81 @@ pub(crate) struct Explain {
     pub(crate) code: String,
 }
 
+/// `backups`
+#[derive(Debug, Args)]
+pub(crate) struct Backups {
+    #[command(subcommand)]
+    pub(crate) command: BackupsCommand,
+}
+
+/// What can be asked of the backup bucket.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupsCommand {
+    /// The dumps in the bucket, newest first: restore point, size, whether verified, age against the RPO
+    List(BackupsList),
+    /// Read a backup to its end and say how far it can be trusted (levels V0 to V2); status 4 when it cannot
+    Verify(BackupsVerify),
+    /// What is inside a backup, without a database: objects, tables, rows, sizes, the schema
+    Inspect(BackupsInspect),
+}
+
+/// Whose backups.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BackupsPlace {
+    /// The environment; the only one of the folder when left out
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) env: Option<String>,
+    /// The folder that holds environments/
+    #[arg(long, value_name = "DIR", default_value = "runbooks")]
+    pub(crate) dir: PathBuf,
+}
+
+/// `backups list`
+#[derive(Debug, Args)]
+pub(crate) struct BackupsList {
+    #[command(flatten)]
+    pub(crate) place: BackupsPlace,
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: usize,
+}
+
+/// `backups verify`
+#[derive(Debug, Args)]
+pub(crate) struct BackupsVerify {
+    /// The key, or enough of its end; `latest` is the newest verified one
+    #[arg(value_name = "KEY", default_value = "latest")]
+    pub(crate) key: String,
+    #[command(flatten)]
+    pub(crate) place: BackupsPlace,
+    /// A table that it must hold; may be given many times
+    #[arg(long, value_name = "SCHEMA.TABLE")]
+    pub(crate) table: Vec<String>,
+}
+
+/// `backups inspect`
+#[derive(Debug, Args)]
+pub(crate) struct BackupsInspect {
+    /// The key, or enough of its end; `latest` is the newest verified one
+    #[arg(value_name = "KEY", default_value = "latest")]
+    pub(crate) key: String,
+    #[command(flatten)]
+    pub(crate) place: BackupsPlace,
+    /// Print the schema as SQL, and nothing else
+    #[arg(long)]
+    pub(crate) schema: bool,
+    /// Count rows, also where the whole dump must be read for that
+    #[arg(long)]
+    pub(crate) rows: bool,
+}
+
 /// `doctor`
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
     /// The environment to look at
     #[arg(long, short, value_name = "NAME")]
     pub(crate) env: Option<String>,
-    /// The folder that holds environments/
+    /// The folder of the runbooks, which holds environments/: what they use is what is looked at
     #[arg(long, value_name = "DIR", default_value = "runbooks")]
     pub(crate) dir: PathBuf,
 }

@@ -170,6 +170,19 @@ pub(crate) fn environments(folder: &Path) -> Vec<String> {
     names
 }
 
+/// The runbooks of a folder, sorted.
+pub(crate) fn runbooks(folder: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file() && path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    paths.sort();
+    paths
+}
+
 fn known_environments(folder: &Path) -> String {
     let names = environments(folder);
     if names.is_empty() {

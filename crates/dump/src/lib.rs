@@ -5,6 +5,8 @@
 //! | [`open`]  | takes off gzip and zstd, looks at the bytes, gives the reader for them               |
 //! | `sql`     | plain dumps: statements and COPY rows, split where psql splits them                  |
 //! | `archive` | the custom format: header, table of contents, blocks of rows and large objects       |
+//! | [`contents`] | what a whole dump holds: tables, rows, hashes                                          |
+//! | [`Indexer`] | the side-car index of an archive, built while it passes by                         |
 //! | [`order`] | the order in which pg_restore goes through an archive                                |
 //! | [`script`]| the SQL of an archive's entries                                                      |
 //! | [`Schema`]| what the statements say of tables: columns, keys, references, partitions             |
@@ -37,9 +39,11 @@
 //! It leaves to others: fetching and hashing the bytes, deciding what to restore, and every connection to a database.
 
 mod archive;
+mod contents;
 mod error;
 mod format;
 mod insert;
+mod index;
 mod limits;
 mod open;
 pub mod order;
@@ -55,9 +59,11 @@ pub use archive::{
     ArchiveReader, Block, BlockSpan, Compression, CreatedAt, DataOffset, Entry, Header, LargeObjectEvent,
     LargeObjects, Pass, RowStream, Section, StatementStream, Version,
 };
+pub use contents::{Contents, TableContents, contents};
 pub use error::{DumpError, Place};
 pub use format::{Format, SNIFF_BYTES};
 pub use insert::{Insert, InsertError, Inserted};
+pub use index::{Index, IndexedDump, IndexedTable, Indexer};
 pub use limits::Limits;
 pub use open::{Dump, Source, open};
 pub use schema::{Column, ForeignKey, Schema, Table};

@@ -3,6 +3,8 @@
 //! - s3s-fs ignores `If-Match` when it reads, so an object that changes in the middle of a download
 //!   would go unnoticed: a read whose ETag differs is answered with 412 here. The body is a stream that
 //!   nobody has begun to read, so nothing is lost by asking afterwards.
+//! - It cannot list uploads in parts that were begun and not ended: that is done here, from its files.
+//! - It denies access to an upload that it does not know; AWS says that there is none.
 //! - Checksums are returned only to those who ask with `x-amz-checksum-mode: ENABLED`, as AWS does.
 
 use std::path::Path;
@@ -19,6 +21,8 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use crate::error::SandboxError;
 use crate::shared::Ctx;
 use crate::sigv4;
+
+mod uploads;
 
 /// The bucket's name.
 pub(crate) const BUCKET: &str = "polaris-backups";
@@ -105,6 +109,7 @@ pub(crate) async fn handle(State(ctx): State<Ctx>, request: Request) -> Response
         .headers()
         .get("x-amz-checksum-mode")
         .is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"enabled"));
+    let asked = request.uri().query().unwrap_or_default().to_owned();
     let answered = ctx.store.service.call(request.map(s3s::Body::http_body_unsync)).await;
     let mut response = match answered {
         Ok(response) => response.map(Body::new).into_response(),
@@ -113,6 +118,13 @@ pub(crate) async fn handle(State(ctx): State<Ctx>, request: Request) -> Response
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         }
     };
+    // Whoever asked was known to the store: it looks at the signature first.
+    if response.status() == StatusCode::NOT_IMPLEMENTED && uploads::is_list(&asked) {
+        return uploads::list(&ctx.layout.s3(), &asked);
+    }
+    if response.status() == StatusCode::FORBIDDEN && uploads::is_unknown(&ctx.layout.s3(), &asked) {
+        return uploads::no_such_upload();
+    }
     if let Some(wanted) = condition
         && response.status().is_success()
         && !matches(&wanted, response.headers().get(header::ETAG))

@@ -20,7 +20,7 @@ use crate::typed::{About, Done, Typed};
 /// A `.sha256` file holds one line; more is something else.
 const SUM_BYTES_MAX: usize = 64 << 10;
 /// Endings of files that lie beside dumps and are none.
-const COMPANIONS: &[&str] = &[".sha256", ".json", ".txt", ".log", ".md5", ".asc", ".sig", ".yaml", ".tmp"];
+const COMPANIONS: &[&str] = &[".sha256", ".json", ".txt", ".log", ".md5", ".asc", ".sig", ".yaml", ".tmp", ".lock"];
 
 /// Parameters of `backup.select`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -76,11 +76,11 @@ impl Typed for Select {
 }
 
 /// One dump of the listing.
-struct Candidate<'a> {
-    object: &'a Listed,
-    taken_at: Timestamp,
-    named: bool,
-    sum_key: Option<String>,
+pub(super) struct Candidate<'a> {
+    pub(super) object: &'a Listed,
+    pub(super) taken_at: Timestamp,
+    pub(super) named: bool,
+    pub(super) sum_key: Option<String>,
 }
 
 async fn select(ctx: &Context, params: &SelectParams) -> Result<(Backup, String), ActionError> {
@@ -173,7 +173,7 @@ async fn describe(store: &Store, chosen: &Candidate<'_>, data: DataKind) -> Resu
 }
 
 /// All dumps of a listing in folders by day, newest first.
-fn candidates<'a>(listing: &'a [Listed], prefix: &str) -> Vec<Candidate<'a>> {
+pub(super) fn candidates<'a>(listing: &'a [Listed], prefix: &str) -> Vec<Candidate<'a>> {
     static DAY: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"^\d{4}/\d{2}/\d{2}/[^/]+$").expect("the pattern is a constant"));
     let keys: std::collections::HashSet<&str> = listing.iter().map(|o| o.key.as_str()).collect();
@@ -206,7 +206,7 @@ fn moment_in_name(name: &str) -> Option<Timestamp> {
 }
 
 /// The sha256 in a `.sha256` file: bare, or the line that names the dump.
-fn recorded_sum(text: &str, name: &str) -> Option<String> {
+pub(crate) fn recorded_sum(text: &str, name: &str) -> Option<String> {
     let is_sum = |word: &str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
     // Some editors begin a file with a mark of its encoding.
     text.trim_start_matches('\u{feff}').lines().find_map(|line| {

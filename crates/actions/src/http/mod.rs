@@ -2,6 +2,7 @@
 //! else in this crate builds an HTTP client.
 
 mod answer;
+mod ask;
 mod call;
 mod check;
 mod client;
@@ -13,6 +14,7 @@ pub(crate) mod stand_in;
 mod tests;
 
 pub(crate) use answer::{aftermath, message, retry_after};
+pub(crate) use ask::{Question, Who, inquire};
 pub(crate) use call::{Api, Call, Reply};
 pub use check::{Check, HttpCheck};
 pub(crate) use check::{Held, holds};

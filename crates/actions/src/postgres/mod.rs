@@ -3,6 +3,7 @@
 
 mod catalog;
 mod check;
+mod dump;
 mod execute;
 mod identity;
 mod mask;
@@ -20,6 +21,7 @@ mod upsert;
 mod words;
 
 pub use check::{Check, CheckOutputs, CheckParams, Checked};
+pub use dump::{Dump, DumpOutputs, DumpParams, Tool, tool_for, tools};
 pub use execute::{Execute, ExecuteOutputs, ExecuteParams};
 pub use identity::identity;
 pub(crate) use identity::outside;

@@ -69,11 +69,7 @@ async fn connect_as(ctx: &Context, to: &Connection, name: &str) -> Result<Sessio
     if !password.expose().is_empty() {
         config.password(password.expose());
     }
-    let encrypted = match to.tls {
-        Tls::Auto => !is_loopback(&to.host),
-        Tls::Require => true,
-        Tls::Disable => false,
-    };
+    let encrypted = wants_tls(to);
     let attempted = || format!("connect to `{label}`");
     let late = |_| ActionError::unchanged(format!("{}: no answer within {CONNECT_TIMEOUT:?}", attempted()));
     let (client, driver) = if encrypted {
@@ -102,6 +98,15 @@ async fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error
     }
 }
 
+/// Whether a connection is encrypted.
+pub(super) fn wants_tls(to: &Connection) -> bool {
+    match to.tls {
+        Tls::Auto => !is_loopback(&to.host),
+        Tls::Require => true,
+        Tls::Disable => false,
+    }
+}
+
 fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.starts_with('/') || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
@@ -109,20 +114,10 @@ fn is_loopback(host: &str) -> bool {
 /// Checks certificates against the connection's `ca`, else `PGSSLROOTCERT` (as libpq), else `SSL_CERT_FILE`, else the system's.
 /// Supabase's database certificates are signed by its own authority, which the dashboard offers.
 fn tls(ctx: &Context, to: &Connection) -> Result<MakeRustlsConnect, ActionError> {
-    let own = to.ca.as_ref().map(|ca| ctx.base.join(ca).to_string_lossy().into_owned());
-    let named =
-        own.or_else(|| ["PGSSLROOTCERT", "SSL_CERT_FILE"].iter().find_map(|name| std::env::var(name).ok()));
-    let file = named.or_else(|| {
-        CA_FILES.iter().find(|path| std::path::Path::new(path).exists()).map(|path| (*path).to_string())
-    });
-    let attempted = "load the certificates to check a database with";
-    let file = file.ok_or_else(|| {
-        ActionError::refused(format!("{attempted}: this system has none"))
-            .hint("Put the authority's certificate in a file and name it as the connection's `ca`.")
-    })?;
+    let file = ca_file(ctx, to)?;
     let mut roots = rustls::RootCertStore::empty();
     let read = CertificateDer::pem_file_iter(&file)
-        .map_err(|error| ActionError::refused(format!("{attempted}: `{file}`")).because(error))?;
+        .map_err(|error| ActionError::refused(format!("{LOAD_CA}: `{file}`")).because(error))?;
     roots.add_parsable_certificates(read.filter_map(Result::ok));
     let config =
         rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -131,6 +126,22 @@ fn tls(ctx: &Context, to: &Connection) -> Result<MakeRustlsConnect, ActionError>
             .with_root_certificates(roots)
             .with_no_client_auth();
     Ok(MakeRustlsConnect::new(config))
+}
+
+const LOAD_CA: &str = "load the certificates to check a database with";
+
+/// The file of the authorities that a database's certificate is checked against.
+pub(super) fn ca_file(ctx: &Context, to: &Connection) -> Result<String, ActionError> {
+    let own = to.ca.as_ref().map(|ca| ctx.base.join(ca).to_string_lossy().into_owned());
+    let named =
+        own.or_else(|| ["PGSSLROOTCERT", "SSL_CERT_FILE"].iter().find_map(|name| std::env::var(name).ok()));
+    let file = named.or_else(|| {
+        CA_FILES.iter().find(|path| std::path::Path::new(path).exists()).map(|path| (*path).to_string())
+    });
+    file.ok_or_else(|| {
+        ActionError::refused(format!("{LOAD_CA}: this system has none"))
+            .hint("Put the authority's certificate in a file and name it as the connection's `ca`.")
+    })
 }
 
 /// Proves that no session of an older epoch of this step instance lives: ends what it finds in any

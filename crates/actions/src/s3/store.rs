@@ -1,4 +1,4 @@
-//! The environment's backup bucket: lists, reads small objects, asks for checksums. Read-only.
+//! The environment's backup bucket: lists, reads small objects, asks for checksums. Read-only; `write` adds the rest.
 
 use std::time::Duration;
 
@@ -144,8 +144,10 @@ impl Store {
         let mut found = Vec::new();
         let mut pages =
             self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
+        let mut more = false;
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| failed(attempted(), &error))?;
+            more = page.is_truncated() == Some(true);
             for object in page.contents() {
                 let Some(key) = object.key() else { continue };
                 found.push(Listed {
@@ -160,6 +162,13 @@ impl Store {
                     attempted()
                 )));
             }
+        }
+        if more {
+            // Without it, objects would be taken for missing that are there.
+            return Err(ActionError::unchanged(format!(
+                "{}: the store ended the list before its end",
+                attempted()
+            )));
         }
         Ok(found)
     }
@@ -259,6 +268,6 @@ pub(super) fn failed<E: std::error::Error + Send + Sync + 'static>(
     made.because(DisplayErrorContext(error).to_string())
 }
 
-fn timestamp(at: aws_smithy_types::DateTime) -> Option<Timestamp> {
+pub(super) fn timestamp(at: aws_smithy_types::DateTime) -> Option<Timestamp> {
     Timestamp::from_second(at.secs()).ok()
 }

@@ -1,6 +1,7 @@
 //! One file a command, or a family of them: parse, do, show.
 
 mod actions;
+mod backups;
 mod bound;
 mod check;
 mod doctor;
@@ -8,6 +9,7 @@ mod explain;
 mod graph;
 mod journal;
 mod live;
+mod needs;
 mod new;
 mod people;
 mod plan;
@@ -50,6 +52,7 @@ pub(crate) fn dispatch(ui: &Ui, arguments: &Arguments) -> Result<Exit, Failure> 
         Command::New(given) => new::new(ui, given),
         Command::Actions(given) => actions::actions(ui, given),
         Command::Explain(given) => explain::explain(ui, given),
+        Command::Backups(given) => backups::backups(ui, global, given),
         Command::Doctor(given) => doctor::doctor(ui, global, given),
         Command::Sandbox(given) => sandbox::run(ui, global, &given.command),
         Command::Schema(given) => schema(ui, given),

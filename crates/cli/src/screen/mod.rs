@@ -1,6 +1,7 @@
 //! What a run looks like: live on a terminal, lines in a pipe, JSON lines for programs; and the screens of
 //! `status` and `plan`. Screens are pure functions of what they show.
 
+mod backups;
 mod crash;
 mod end;
 mod fact;
@@ -10,6 +11,7 @@ mod live;
 mod plan;
 mod status;
 
+pub(crate) use backups::{Shelf, backups, inspection, verification};
 pub(crate) use crash::{DieAfter, DieAtNew};
 pub(crate) use end::{end, end_line};
 pub(crate) use json::{JsonLines, events_schema, record_line, sources_left_out};
@@ -26,6 +28,11 @@ use jiff::tz::TimeZone;
 /// A moment as people read it: local, to the second.
 pub(crate) fn local_time(at: Timestamp) -> String {
     at.to_zoned(TimeZone::system()).strftime("%d %b %H:%M:%S").to_string()
+}
+
+/// Text of many lines from outside, safe for a terminal.
+pub(crate) fn safe_lines(text: &str) -> String {
+    text.lines().map(|line| format!("{}\n", line.split('\t').map(safe).collect::<Vec<_>>().join("\t"))).collect()
 }
 
 /// Text from outside, safe for a terminal: control characters are shown, not sent.

@@ -7,18 +7,20 @@ use crate::disk;
 use crate::endpoints::{Endpoints, Layout};
 use crate::error::SandboxError;
 use crate::providers;
+use crate::seed::SMOKE_EMAIL;
 use crate::sigv4;
 use crate::supabase::{ORGANIZATION, REGION};
 use crate::vercel::{PROJECT, TEAM};
 
 /// Secrets that the environment names, each a file of the same name.
-const SECRETS: [&str; 6] = [
+const SECRETS: [&str; 7] = [
     "live_password",
     "s3_access_key_id",
     "s3_secret_access_key",
     "supabase_token",
     "vercel_token",
     "chat_webhook",
+    "smoke_password",
 ];
 
 /// Writes the file anew.
@@ -100,6 +102,7 @@ vars:
   hooks_url: {hooks_url}
   migrations_dir: {migrations}
   rls_tests_dir: {tests}
+  smoke_email: {SMOKE_EMAIL}
 secrets:
 "#,
         s3_region = sigv4::REGION,

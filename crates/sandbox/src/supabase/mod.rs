@@ -1,5 +1,5 @@
-//! Stand-in for the Supabase Management API (`https://api.supabase.com`), and for the one public URL of
-//! a project that recovery needs: its JWKS. Paths, statuses and bodies follow the published description.
+//! Stand-in for the Supabase Management API (`https://api.supabase.com`), and for the public URLs of
+//! a project that recovery needs: its JWKS, and signing in. Paths, statuses and bodies follow the published description.
 
 mod auth;
 mod database;
@@ -7,9 +7,11 @@ mod keys;
 mod project;
 mod reply;
 mod routes;
+mod sign_in;
 
 pub(crate) use project::{Phase, Project, provision};
 pub(crate) use routes::router;
+pub(crate) use sign_in::{Denied, bearer, claims, sign_in};
 
 /// Slug of the one organisation.
 pub(crate) const ORGANIZATION: &str = "polaris-sandbox";

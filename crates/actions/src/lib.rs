@@ -5,6 +5,7 @@
 //! |----------|------------------------------------------------------|
 //! | `typed`  | nothing: makes an [`runbook_core::action::Action`] of typed code |
 //! | `flow`     | nothing: steps for examples and rehearsals |
+//! | `evidence` | nothing outside, or the backup bucket: what a run proves |
 //! | `http`     | any URL; and the client that the modules below share |
 //! | `backup`   | the backup bucket |
 //! | `postgres` | PostgreSQL databases |
@@ -19,6 +20,7 @@
 //! like (`Aftermath`), and the executor decides.
 
 pub mod backup;
+pub mod evidence;
 pub mod flow;
 pub mod http;
 mod intent;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use runbook_core::action::{Action, Description, Registry};
 
 use crate::typed::action;
-use crate::{backup, flow, http, notify, people, postgres, secret, supabase, vercel};
+use crate::{backup, evidence, flow, http, notify, people, postgres, secret, supabase, vercel};
 
 struct Actions(BTreeMap<&'static str, Box<dyn Action>>);
 
@@ -29,15 +29,19 @@ pub fn registry() -> impl Registry {
         action(postgres::Query),
         action(postgres::Restore),
         action(postgres::Test),
+        action(evidence::Measure),
+        action(evidence::Record),
         action(flow::Fail),
         action(flow::Noop),
         action(http::HttpCheck),
+        action(http::Journey),
         action(people::Declare),
         action(people::Manual),
         action(notify::Notify),
         action(secret::Generate),
         action(supabase::ApiKeys),
         action(supabase::CreateProject),
+        action(supabase::DeleteProject),
         action(supabase::RevokeJwt),
         action(supabase::RotateJwt),
         action(vercel::Crons),

@@ -5,7 +5,10 @@ mod answer;
 mod call;
 mod check;
 mod client;
+mod journey;
 mod poll;
+#[cfg(test)]
+mod journey_tests;
 #[cfg(test)]
 pub(crate) mod stand_in;
 #[cfg(test)]
@@ -13,4 +16,5 @@ mod tests;
 
 pub(crate) use call::{Api, Reply};
 pub use check::HttpCheck;
+pub use journey::Journey;
 pub(crate) use poll::{Look, Wait, pause, until};

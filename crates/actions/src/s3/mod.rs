@@ -2,6 +2,7 @@
 //! streamed as one object that may not change on the way. Nothing here writes.
 
 mod location;
+mod record;
 mod source;
 mod store;
 

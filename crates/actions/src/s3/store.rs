@@ -222,7 +222,7 @@ pub(super) fn status<E>(error: &SdkError<E>) -> Option<u16> {
 }
 
 /// What failed, with the store's words as the cause. Trying again helps unless the store said 4xx.
-fn failed<E: std::error::Error + Send + Sync + 'static>(
+pub(super) fn failed<E: std::error::Error + Send + Sync + 'static>(
     attempted: String,
     error: &SdkError<E>,
 ) -> ActionError {

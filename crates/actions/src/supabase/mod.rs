@@ -2,6 +2,7 @@
 //! keys and API keys, as of 2026. Databases themselves are the business of `postgres`.
 
 mod api;
+mod delete;
 mod jwt;
 mod keys;
 mod project;
@@ -10,6 +11,7 @@ mod signing;
 
 pub use jwt::RotateJwt;
 pub use keys::ApiKeys;
+pub use delete::DeleteProject;
 pub use project::CreateProject;
 pub use revoke::RevokeJwt;
 

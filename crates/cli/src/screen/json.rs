@@ -126,7 +126,7 @@ pub(crate) fn events_schema() -> Value {
             { "title": "a record of the journal", "required": ["run", "seq", "at"],
               "properties": { "kind": { "not": { "enum": ["run", "progress", "warning", "error", "end"] } } } },
             { "title": "any other line of a command that is no run",
-              "properties": { "kind": { "enum": ["action", "check", "diagnostic", "doctor", "listed", "plan", "resume_plan",
+              "properties": { "kind": { "enum": ["action", "check", "diagnostic", "doctor", "drill", "listed", "plan", "report", "resume_plan",
                                                   "said", "sandbox", "status", "stopping", "verified"] } },
               "not": { "required": ["seq"] } },
         ],

@@ -2,20 +2,24 @@
 //! `status` and `plan`. Screens are pure functions of what they show.
 
 mod crash;
+mod drills;
 mod end;
 mod fact;
 mod json;
 mod lines;
 mod live;
 mod plan;
+mod report;
 mod status;
 
 pub(crate) use crash::DieAfter;
+pub(crate) use drills::{Drill, drills};
 pub(crate) use end::{end, end_line};
 pub(crate) use json::{JsonLines, events_schema, record_line, sources_left_out};
 pub(crate) use lines::Lines;
 pub(crate) use live::Live;
 pub(crate) use plan::{PlannedStep, plan, plan_line};
+pub(crate) use report::{html, markdown};
 pub(crate) use status::{state_word, status, status_line};
 
 pub(crate) use fact::fact;

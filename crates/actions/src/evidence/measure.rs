@@ -128,10 +128,14 @@ fn measure(params: &Params, started_at: Timestamp, measured_at: Timestamp) -> Re
     let mut statement = String::new();
     if let Some((from, loss)) = lost {
         let judged = judged(rpo_met, "RPO", params.rpo);
-        statement = format!("Written from {} to {} and lost: {}{judged}. ", at(from), at(written_until), long(loss));
+        statement = format!("Data-loss window {} to {}: {}{judged}.", at(from), at(written_until), long(loss));
     }
-    let judged = judged(rto_met, "RTO", params.rto);
-    statement.push_str(&format!("From {} to {}: {}{judged}.", at(declared_at), at(measured_at), long(rto)));
+    if lost.is_none() || params.rto.is_some() {
+        let space = if statement.is_empty() { "" } else { " " };
+        let judged = judged(rto_met, "RTO", params.rto);
+        let (from, until) = (at(declared_at), at(measured_at));
+        statement.push_str(&format!("{space}Duration {from} to {until}: {}{judged}.", long(rto)));
+    }
     Ok(Outputs {
         measured_at,
         declared_at,

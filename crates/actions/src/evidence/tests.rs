@@ -22,8 +22,8 @@ async fn the_window_and_the_duration_are_measured_once() {
     let again = measured(&world.ctx, params).await.unwrap();
     assert_eq!(first.measured_at, again.measured_at, "a repeat does not move the moment");
     assert_eq!((first.rpo_seconds, first.rpo_met, first.rto_met), (Some(21_723.0), Some(true), Some(false)));
-    let begins = "Written from 2026-01-01 00:00:00 UTC to 2026-01-01 06:02:03 UTC and lost: 6h2m3s, within the RPO of 1d. \
-                  From 2026-01-01 06:00:00 UTC to ";
+    let begins = "Data-loss window 2026-01-01 00:00:00 UTC to 2026-01-01 06:02:03 UTC: 6h2m3s, within the RPO of 1d. \
+                  Duration 2026-01-01 06:00:00 UTC to ";
     assert!(first.statement.starts_with(begins), "{}", first.statement);
     assert!(first.statement.ends_with("OVER the RTO of 1h."), "{}", first.statement);
 }

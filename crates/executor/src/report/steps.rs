@@ -123,7 +123,9 @@ fn bars(loaded: &Loaded, last_at: Timestamp) -> BTreeMap<StepPath, Vec<Bar>> {
             }
             _ => {}
         }
-        before = *at;
+        if written_by_the_engine(record) {
+            before = *at;
+        }
     }
     let live = loaded.machine.sitting().is_some() && loaded.machine.finished().is_none();
     let open: Vec<StepPath> = drawn.open.keys().cloned().collect();

@@ -100,9 +100,13 @@ fn idle(svg: &mut String, report: &Report, scale: &Scale, height: f64) {
 fn row(svg: &mut String, step: &StepLine, scale: &Scale, top: f64) {
     let took = step.seconds.map(|seconds| format!("  {}", text::seconds(seconds))).unwrap_or_default();
     let attempts = if step.attempts > 1 { format!(", {} attempts", step.attempts) } else { String::new() };
+    // The words stand over their bars: at the beginning of the first, or before the end of the last.
+    let ends = |bars: &[runbook_executor::report::Bar]| Some((scale.x(bars.first()?.from), scale.x(bars.last()?.until)));
+    let (first, last) = ends(&step.bars).unwrap_or_default();
+    let (x, anchor) = if first > 50.0 { (last.max(first + NARROWEST), "end") } else { (first, "start") };
     let _ = writeln!(
         svg,
-        "<text class=\"name\" x=\"0\" y=\"{:.0}\">{} {}<tspan class=\"took\">{took}{attempts}</tspan></text>",
+        "<text class=\"name\" x=\"{x:.2}%\" y=\"{:.0}\" text-anchor=\"{anchor}\">{} {}<tspan class=\"took\">{took}{attempts}</tspan></text>",
         top + 13.0,
         text::sign(step.mood),
         escaped(step.step.as_str()),

@@ -24,9 +24,13 @@ pub(super) fn seconds(seconds: f64) -> String {
     words::duration(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default())
 }
 
-/// `+2m 03s`, `-4.0s`
+/// `+2m 03s`, `-4.0s`, `0.0s`
 pub(super) fn offset(offset: f64) -> String {
-    let sign = if offset < 0.0 { "-" } else { "+" };
+    let sign = match offset {
+        offset if offset.abs() < 0.05 => "",
+        offset if offset < 0.0 => "-",
+        _ => "+",
+    };
     format!("{sign}{}", seconds(offset.abs()))
 }
 
@@ -149,7 +153,8 @@ pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
     }
     if let Some(loss) = &report.objectives.data_loss {
         let (from, until) = (moment(loss.from), moment(loss.until));
-        facts.push(("Data lost", format!("what was written from {from} to {until} UTC, when {}: {}", loss.why, seconds(loss.seconds))));
+        let name = if head.purpose == runbook_core::document::Kind::Drill { "Would be lost" } else { "Data lost" };
+        facts.push((name, format!("what was written from {from} to {until} UTC, when {}: {}", loss.why, seconds(loss.seconds))));
     }
     for (name, input) in head.inputs.iter().filter(|(_, input)| !input.is_null()) {
         facts.push(("Input", format!("{name} = {}", value(input))));

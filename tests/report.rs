@@ -21,15 +21,23 @@ fn a_killed_and_resumed_restore_is_told_as_it_was() {
     world.hurry();
     world.runbook(&["sandbox", "break"]).ended(0);
     let title = format!("title={HOSTILE}");
-    let arguments = ["--json", "run", "runbooks/production-restore.yaml", "--env", "local", "--yes", "--input", &title];
+    let arguments =
+        ["--json", "run", "runbooks/production-restore.yaml", "--env", "local", "--yes", "--input", &title];
     let killed = world.command(&[&arguments[..], &["--die-after", "40"]].concat()).output().unwrap();
     let line = String::from_utf8(killed.stdout).unwrap();
-    let run = serde_json::from_str::<Value>(line.lines().next().unwrap()).unwrap()["run"].as_str().unwrap().to_owned();
+    let run = serde_json::from_str::<Value>(line.lines().next().unwrap()).unwrap()["run"]
+        .as_str()
+        .unwrap()
+        .to_owned();
 
     let cut = model(&world, &run);
     assert_eq!((&cut["head"]["outcome"], &cut["head"]["finished"]), (&json!("interrupted"), &json!(false)));
-    assert_eq!((&cut["objectives"]["reopened_at"], &cut["objectives"]["rto"]["met"]), (&Value::Null, &Value::Null));
-    let force: Vec<&str> = cut["in_force"].as_array().unwrap().iter().map(|f| f["text"].as_str().unwrap()).collect();
+    assert_eq!(
+        (&cut["objectives"]["reopened_at"], &cut["objectives"]["rto"]["met"]),
+        (&Value::Null, &Value::Null)
+    );
+    let force: Vec<&str> =
+        cut["in_force"].as_array().unwrap().iter().map(|f| f["text"].as_str().unwrap()).collect();
     assert!(force.iter().any(|text| text.contains("writes are frozen")), "{force:?}");
 
     world.runbook(&["note", &run, "follow-up: look at dropped columns"]).ended(0);
@@ -43,22 +51,38 @@ fn a_killed_and_resumed_restore_is_told_as_it_was() {
 #[track_caller]
 fn says_who_what_and_when(report: &Value) {
     let head = &report["head"];
-    assert_eq!((&head["outcome"], &head["severity"], &head["sittings"]), (&json!("succeeded"), &json!("sev-1"), &json!(2)));
+    assert_eq!(
+        (&head["outcome"], &head["severity"], &head["sittings"]),
+        (&json!("succeeded"), &json!("sev-1"), &json!(2))
+    );
     assert_eq!((&head["owner"], &head["started_by"]), (&json!("on-call"), &json!("tester")));
     assert_eq!(report["idle"][0]["why"], "its process was killed");
-    let phases: Vec<&str> = report["phases"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+    let phases: Vec<&str> =
+        report["phases"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
     assert_eq!(phases, ["freeze", "backup", "restore", "validate", "expose", "verify"]);
     let objectives = &report["objectives"];
     assert_eq!((&objectives["rpo"]["met"], &objectives["rto"]["met"]), (&json!(true), &json!(true)));
     let sum: f64 = report["phases"].as_array().unwrap().iter().map(|p| p["seconds"].as_f64().unwrap()).sum();
-    assert!((sum - objectives["rto"]["seconds"].as_f64().unwrap()).abs() < 0.001, "phases add up to the RTO: {sum}");
+    assert!(
+        (sum - objectives["rto"]["seconds"].as_f64().unwrap()).abs() < 0.001,
+        "phases add up to the RTO: {sum}"
+    );
     let decisions = report["decisions"].as_array().unwrap();
     assert_eq!(decisions.len(), 2, "{decisions:?}");
     assert!(decisions.iter().all(|d| d["by"] == "tester" && d["verdict"] == "approved"), "{decisions:?}");
-    let systems: Vec<&str> = report["changes"].as_array().unwrap().iter().map(|s| s["system"].as_str().unwrap()).collect();
+    let systems: Vec<&str> =
+        report["changes"].as_array().unwrap().iter().map(|s| s["system"].as_str().unwrap()).collect();
     assert_eq!(systems, ["Vercel", "Supabase", "PostgreSQL", "Application", "Messages"]);
-    assert_eq!(report["follow_ups"], json!([{ "how": "note", "text": "look at dropped columns", "url": null, "from": "tester" }]));
-    assert_eq!(report["in_force"].as_array().unwrap().len(), 1, "the damaged database's successor: {}", report["in_force"]);
+    assert_eq!(
+        report["follow_ups"],
+        json!([{ "how": "note", "text": "look at dropped columns", "url": null, "from": "tester" }])
+    );
+    assert_eq!(
+        report["in_force"].as_array().unwrap().len(),
+        1,
+        "the damaged database's successor: {}",
+        report["in_force"]
+    );
 }
 
 #[track_caller]
@@ -70,7 +94,10 @@ fn is_proven(world: &World, run: &str, report: &Value) {
     let checks = report["evidence"]["checks"].as_array().unwrap();
     assert!(checks.len() > 10 && checks.iter().all(|c| c["ok"] == true), "{checks:?}");
     let verified = world.runbook(&["--json", "verify", run]).ended(0).last();
-    assert_eq!((&report["chain"]["head"], &report["chain"]["records"]), (&verified["head"], &verified["records"]));
+    assert_eq!(
+        (&report["chain"]["head"], &report["chain"]["records"]),
+        (&verified["head"], &verified["records"])
+    );
 }
 
 #[track_caller]
@@ -80,11 +107,16 @@ fn three_forms(world: &World, run: &str) {
     assert_eq!(report(world, run, "json"), report(world, run, "json"));
     assert!(!html.contains("<script") && html.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
     assert!(!html.contains("src=") && !html.contains("@import") && !html.contains("url("), "one file");
-    assert!(html.contains("<svg") && html.contains("@media print") && html.contains("prefers-color-scheme: dark"));
+    assert!(
+        html.contains("<svg") && html.contains("@media print") && html.contains("prefers-color-scheme: dark")
+    );
     let markdown = report(world, run, "md");
     assert!(!markdown.contains("<script") && markdown.contains("## Decisions and approvals"));
     for text in [&html, &markdown] {
-        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "control characters are shown, not sent");
+        assert!(
+            !text.contains('\u{1b}') && !text.contains('\u{202e}'),
+            "control characters are shown, not sent"
+        );
         assert!(!text.contains("⟦secret:"), "no reference to a secret");
     }
     let file = world.folder().join("r.html");

@@ -191,8 +191,10 @@ pub(crate) struct RunArgument {
 
 /// `report`
 #[derive(Debug, Args)]
-#[command(after_help = "Made from the journal alone: the same journal gives the same bytes. A note that begins with \
-                        `follow-up:` becomes a task in it. --json gives the JSON form on one line.")]
+#[command(
+    after_help = "Made from the journal alone: the same journal gives the same bytes. A note that begins with \
+                        `follow-up:` becomes a task in it. --json gives the JSON form on one line."
+)]
 pub(crate) struct Report {
     #[command(flatten)]
     pub(crate) run: RunArgument,

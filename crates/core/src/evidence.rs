@@ -40,6 +40,10 @@ pub struct Check {
 
 /// The levels that a step proves when it succeeded, by its action and what it gave.
 pub fn levels_of(action: &str, outputs: &Value) -> Vec<&'static str> {
+    // Without outputs the step was not done.
+    if outputs.is_null() {
+        return Vec::new();
+    }
     let stated = outputs.get("levels").and_then(Value::as_array);
     if let Some(stated) = stated {
         let named = |level: &&(&'static str, &str)| stated.iter().any(|one| one == level.0);
@@ -52,8 +56,7 @@ pub fn levels_of(action: &str, outputs: &Value) -> Vec<&'static str> {
         "postgres.restore" => vec!["V1", "V2", "V3"],
         "postgres.check" => {
             let checks = checks();
-            let speaks_of =
-                |word: &str| checks.iter().any(|check| check.ok && check.name.starts_with(word));
+            let speaks_of = |word: &str| checks.iter().any(|check| check.ok && check.name.starts_with(word));
             let mut levels = Vec::new();
             if speaks_of("rows of") || speaks_of("constraints") {
                 levels.push("V4");
@@ -117,7 +120,12 @@ fn answer(params: &Value, outputs: &Value) -> Option<Check> {
         None => format!("{} rows", outputs.get("row_count").unwrap_or(&json!(0))),
     };
     let name = text(params, "sql").unwrap_or("the query").split_whitespace().collect::<Vec<_>>().join(" ");
-    let check = Check { name: short(&name), expected: short(&words.join(", ")), observed: short(&observed), ok: true };
+    let check = Check {
+        name: short(&name),
+        expected: short(&words.join(", ")),
+        observed: short(&observed),
+        ok: true,
+    };
     (!words.is_empty()).then_some(check)
 }
 
@@ -201,6 +209,7 @@ mod tests {
         ] });
         assert_eq!(levels_of("postgres.check", &checks), ["V4", "V5"]);
         assert_eq!(levels_of("postgres.restore", &json!({})), ["V1", "V2", "V3"]);
+        assert_eq!(levels_of("postgres.restore", &Value::Null), Vec::<&str>::new(), "it was not done");
         assert_eq!(levels_of("backup.select", &json!({ "url": "s3://a" })), Vec::<&str>::new());
         assert_eq!(levels_of("http.check", &json!({ "passed": 0 })), Vec::<&str>::new());
         assert_eq!(levels_of("own.action", &json!({ "levels": ["V6", "V9"] })), ["V6"]);

@@ -71,7 +71,9 @@ pub(super) fn local_before(own: &Path, chain: &str, started_at: &str) -> Option<
     let mut newest: Option<(String, Vec<u8>)> = None;
     for entry in std::fs::read_dir(runs).ok()?.flatten().take(RUNS_MAX) {
         let path = entry.path().join(step).join(RECORD);
-        if path.starts_with(own) || std::fs::metadata(&path).map_or(true, |d| d.len() > RECORD_BYTES_MAX as u64) {
+        if path.starts_with(own)
+            || std::fs::metadata(&path).map_or(true, |d| d.len() > RECORD_BYTES_MAX as u64)
+        {
             continue;
         }
         let Ok(bytes) = std::fs::read(&path) else { continue };

@@ -128,7 +128,8 @@ fn measure(params: &Params, started_at: Timestamp, measured_at: Timestamp) -> Re
     let mut statement = String::new();
     if let Some((from, loss)) = lost {
         let judged = judged(rpo_met, "RPO", params.rpo);
-        statement = format!("Data-loss window {} to {}: {}{judged}.", at(from), at(written_until), long(loss));
+        statement =
+            format!("Data-loss window {} to {}: {}{judged}.", at(from), at(written_until), long(loss));
     }
     if lost.is_none() || params.rto.is_some() {
         let space = if statement.is_empty() { "" } else { " " };

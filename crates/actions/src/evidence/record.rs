@@ -113,7 +113,9 @@ impl Typed for Record {
     type Params = Params;
     type Outputs = Outputs;
     const ABOUT: About = About {
-        permissions: &["s3:ListBucket, s3:GetObject and s3:PutObject under `bucket_prefix`, where that is set"],
+        permissions: &[
+            "s3:ListBucket, s3:GetObject and s3:PutObject under `bucket_prefix`, where that is set",
+        ],
         has_plan: true,
         ..About::new(
             "evidence.record",
@@ -168,7 +170,8 @@ with:
 }
 
 fn prefix(ctx: &Context, params: &Params) -> Option<String> {
-    let given = params.bucket_prefix.as_deref().map(|prefix| prefix.trim_matches('/')).filter(|p| !p.is_empty())?;
+    let given =
+        params.bucket_prefix.as_deref().map(|prefix| prefix.trim_matches('/')).filter(|p| !p.is_empty())?;
     Some(format!("{given}/{}/{}/", ctx.environment.name, slug(&params.runbook)))
 }
 
@@ -218,7 +221,9 @@ impl Kept {
         match store.text(key, files::RECORD_BYTES_MAX).await? {
             Some(text) if text.as_bytes() == bytes => {}
             Some(_) => {
-                return Err(ActionError::refused(format!("keep the evidence at `{url}`: another record is there")));
+                return Err(ActionError::refused(format!(
+                    "keep the evidence at `{url}`: another record is there"
+                )));
             }
             None => store.put_record(key, bytes).await?,
         }

@@ -7,7 +7,10 @@ use super::{Measure, Record};
 use crate::http::stand_in::World;
 use crate::typed::Typed as _;
 
-async fn measured(ctx: &Context, params: Value) -> Result<super::measure::Outputs, runbook_core::action::ActionError> {
+async fn measured(
+    ctx: &Context,
+    params: Value,
+) -> Result<super::measure::Outputs, runbook_core::action::ActionError> {
     Measure.run(ctx, serde_json::from_value(params).unwrap()).await.map(|done| done.outputs)
 }
 
@@ -39,10 +42,9 @@ async fn a_missed_objective_fails_only_where_that_is_wished() {
 
 #[tokio::test]
 async fn moments_in_the_wrong_order_are_refused() {
-    for params in [
-        json!({ "declared_at": "2999-01-01T00:00:00Z" }),
-        json!({ "restore_point": "2999-01-01T00:00:00Z" }),
-    ] {
+    for params in
+        [json!({ "declared_at": "2999-01-01T00:00:00Z" }), json!({ "restore_point": "2999-01-01T00:00:00Z" })]
+    {
         let error = measured(&World::new().ctx, params.clone()).await.unwrap_err();
         assert_eq!(error.aftermath, Aftermath::Refused, "{params}");
     }
@@ -74,7 +76,8 @@ fn checks(restored: Value) -> Value {
 async fn records_are_chained_and_a_repeat_writes_the_same_bytes() {
     let world = World::new();
     let params = |restored: Value| {
-        serde_json::from_value(json!({ "runbook": "drill", "rpo": "24h", "checks": checks(restored) })).unwrap()
+        serde_json::from_value(json!({ "runbook": "drill", "rpo": "24h", "checks": checks(restored) }))
+            .unwrap()
     };
     let first = of_run(&world, "aaaaaaaa11", "2026-01-01T00:00:00Z");
     let second = of_run(&world, "bbbbbbbb22", "2026-02-01T00:00:00Z");
@@ -90,9 +93,26 @@ async fn records_are_chained_and_a_repeat_writes_the_same_bytes() {
     assert_eq!(two.prev_hash, Some(one.sha256));
     let record: Value = serde_json::from_slice(&std::fs::read(&two.path).unwrap()).unwrap();
     for field in [
-        "schema", "drill_id", "runbook", "tool", "operator", "trigger", "started_at", "finished_at", "environment",
-        "backup", "scope", "objectives", "measured", "checks", "errors", "deviations", "controls", "attachments",
-        "prev_hash", "sign_off",
+        "schema",
+        "drill_id",
+        "runbook",
+        "tool",
+        "operator",
+        "trigger",
+        "started_at",
+        "finished_at",
+        "environment",
+        "backup",
+        "scope",
+        "objectives",
+        "measured",
+        "checks",
+        "errors",
+        "deviations",
+        "controls",
+        "attachments",
+        "prev_hash",
+        "sign_off",
     ] {
         assert!(record.get(field).is_some(), "{field}");
     }

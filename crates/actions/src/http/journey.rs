@@ -184,7 +184,12 @@ with:
             let done = u64::try_from(number + 1).unwrap_or(u64::MAX);
             let message = result.name.clone();
             results.push(result);
-            ctx.progress.report(Progress { done, total: u64::try_from(total).ok(), unit: "requests", message });
+            ctx.progress.report(Progress {
+                done,
+                total: u64::try_from(total).ok(),
+                unit: "requests",
+                message,
+            });
         }
         judge(params.fail, results)
     }
@@ -196,7 +201,8 @@ fn judge(fail: bool, results: Vec<CheckResult>) -> Result<Done<Outputs>, ActionE
     let (all, first) = (results.len(), results.iter().find(|result| !result.passed));
     if let Some(first) = first.filter(|_| fail) {
         let problem = first.problem.as_deref().unwrap_or("failed");
-        let text = format!("go the whole way, {passed} of {all} requests went well; {}: {problem}", first.name);
+        let text =
+            format!("go the whole way, {passed} of {all} requests went well; {}: {problem}", first.name);
         return Err(ActionError::unchanged(text).code("check-failed"));
     }
     let summary = format!("{passed} of {all} requests went well");
@@ -263,7 +269,8 @@ impl Way<'_> {
     /// A remote that asks for time gets it; that is no verdict about the application.
     fn in_a_hurry(&self, name: &str, leg: &Leg, answer: &Answer) -> Result<(), ActionError> {
         let wait = retry_after(&answer.headers, &Value::Null, Timestamp::now());
-        let asks = answer.status == 429 || (answer.status == 503 && answer.headers.contains_key("retry-after"));
+        let asks =
+            answer.status == 429 || (answer.status == 503 && answer.headers.contains_key("retry-after"));
         if !asks || leg.expect.status == answer.status {
             return Ok(());
         }
@@ -371,7 +378,9 @@ impl Way<'_> {
             let wanted = &after[..end];
             let Some(value) = self.captured.get(wanted) else {
                 let text = format!("ask {name}: nothing was captured as `{}`", escape(wanted, 60));
-                return Err(ActionError::refused(text).hint("`capture` of an earlier request gives names to values."));
+                return Err(
+                    ActionError::refused(text).hint("`capture` of an earlier request gives names to values.")
+                );
             };
             filled.push_str(&rest[..start]);
             filled.push_str(&written(value));

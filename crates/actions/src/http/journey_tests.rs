@@ -80,7 +80,11 @@ async fn what_one_answer_gave_the_next_request_uses() {
                      "expect": { "json": { "name": "Ada" } } });
     let done = run(&world, json!([enter(&url), me])).await.unwrap();
     assert_eq!((done.outputs.passed, done.outputs.failed), (2, 0));
-    assert_eq!(app.lock().unwrap().seen, [format!("{TOKEN}-7 Bearer {TOKEN}")], "encoded in the path, and read back");
+    assert_eq!(
+        app.lock().unwrap().seen,
+        [format!("{TOKEN}-7 Bearer {TOKEN}")],
+        "encoded in the path, and read back"
+    );
     let told = serde_json::to_string(&done.outputs).unwrap() + &done.summary;
     assert!(!told.contains("canary"), "{told}");
 }
@@ -92,7 +96,10 @@ async fn a_wrong_answer_ends_the_way_and_tells_no_secret() {
                         "expect": { "json": { "token": "x" } } });
     let never = json!({ "name": "after", "url": format!("{url}/me/2") });
     let error = run(&world, json!([enter(&url), wrong, never])).await.unwrap_err();
-    assert_eq!((error.code, &error.aftermath), (Some("check-failed"), &Aftermath::Unchanged { retry_after: None }));
+    assert_eq!(
+        (error.code, &error.aftermath),
+        (Some("check-failed"), &Aftermath::Unchanged { retry_after: None })
+    );
     assert!(error.to_string().contains("me: `token` is") && !error.to_string().contains("canary"), "{error}");
     assert_eq!(app.lock().unwrap().seen.len(), 1, "what comes after a wrong answer is not sent");
 }
@@ -113,7 +120,10 @@ async fn a_repeat_carries_the_same_keys_and_a_lost_answer_is_not_known() {
 async fn a_remote_that_asks_for_time_gets_it() {
     let (world, _, url) = world(App { busy: true, ..App::default() }).await;
     let error = run(&world, json!([{ "method": "POST", "url": format!("{url}/do") }])).await.unwrap_err();
-    assert_eq!(error.aftermath, Aftermath::Unchanged { retry_after: Some(std::time::Duration::from_secs(7)) });
+    assert_eq!(
+        error.aftermath,
+        Aftermath::Unchanged { retry_after: Some(std::time::Duration::from_secs(7)) }
+    );
 }
 
 #[tokio::test]

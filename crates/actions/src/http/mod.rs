@@ -6,9 +6,9 @@ mod call;
 mod check;
 mod client;
 mod journey;
-mod poll;
 #[cfg(test)]
 mod journey_tests;
+mod poll;
 #[cfg(test)]
 pub(crate) mod stand_in;
 #[cfg(test)]

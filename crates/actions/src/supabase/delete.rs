@@ -121,8 +121,9 @@ async fn find(api: &Api, ctx: &Context, name: &str) -> Result<Option<Project>, A
     let organization = &settings(ctx)?.organization;
     let projects: Vec<Project> = api.get("list the projects", &["v1", "projects"]).send().await?.read()?;
     let is_gone = |project: &Project| matches!(project.status.as_str(), "REMOVED" | "GOING_DOWN");
-    let mut same =
-        projects.into_iter().filter(|p| p.name == name && p.organization_slug == *organization && !is_gone(p));
+    let mut same = projects
+        .into_iter()
+        .filter(|p| p.name == name && p.organization_slug == *organization && !is_gone(p));
     let first = same.next();
     if same.next().is_some() {
         return Err(ActionError::refused(format!("find project `{name}`: the organisation has several"))
@@ -158,7 +159,9 @@ fn is_ours(ctx: &Context, project: &Project) -> Result<(), ActionError> {
         return refuse("it is the live project of this environment".to_owned());
     }
     let leads_there = ctx.environment.connections.iter().find(|(_, connection)| {
-        [&connection.host, &connection.user, &connection.database].into_iter().any(|text| text.contains(reference))
+        [&connection.host, &connection.user, &connection.database]
+            .into_iter()
+            .any(|text| text.contains(reference))
     });
     if let Some((name, _)) = leads_there {
         return refuse(format!("connection `{name}` of this environment leads to it"));
@@ -181,9 +184,8 @@ async fn remove(api: &Api, ctx: &Context, reference: &str) -> Result<(), ActionE
         let project: Project = now.read()?;
         match project.status.as_str() {
             "REMOVED" => Ok(Look::There(())),
-            status @ ("UNKNOWN" | "COMING_UP" | "GOING_DOWN" | "RESTORING" | "UPGRADING" | "PAUSING" | "RESIZING") => {
-                Ok(Look::NotYet(status.to_owned()))
-            }
+            status @ ("UNKNOWN" | "COMING_UP" | "GOING_DOWN" | "RESTORING" | "UPGRADING" | "PAUSING"
+            | "RESIZING") => Ok(Look::NotYet(status.to_owned())),
             _ => {
                 api.put(Method::DELETE, format!("remove project `{reference}`"), &path)
                     .accept(&[404])
@@ -272,7 +274,10 @@ mod tests {
         let again = run(&world).await.unwrap();
 
         assert_eq!(supa.lock().unwrap().removed, ["mine"]);
-        assert_eq!((done.outputs.r#ref.as_deref(), again.outputs.r#ref.as_deref()), (Some("mine"), Some("mine")));
+        assert_eq!(
+            (done.outputs.r#ref.as_deref(), again.outputs.r#ref.as_deref()),
+            (Some("mine"), Some("mine"))
+        );
         assert_eq!(done.released, ["supabase.project/mine"]);
     }
 
@@ -280,7 +285,10 @@ mod tests {
     async fn what_is_not_there_is_gone() {
         let (world, supa) = world(vec![], false).await;
         let done = run(&world).await.unwrap();
-        assert_eq!((done.outputs.r#ref, done.summary.as_str()), (None, "there is no project scratch-01234567"));
+        assert_eq!(
+            (done.outputs.r#ref, done.summary.as_str()),
+            (None, "there is no project scratch-01234567")
+        );
         assert!(supa.lock().unwrap().removed.is_empty());
     }
 
@@ -301,7 +309,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_of_the_environment_protects_what_it_leads_to() {
-        let (mut world, supa) = world(vec![project("abcabc", "scratch-01234567", "ACTIVE_HEALTHY")], false).await;
+        let (mut world, supa) =
+            world(vec![project("abcabc", "scratch-01234567", "ACTIVE_HEALTHY")], false).await;
         let mut environment = (*world.ctx.environment).clone();
         let connection = json!({ "host": "db.abcabc.supabase.co", "user": "postgres", "database": "postgres", "password": "" });
         environment.connections.insert("reports".into(), serde_json::from_value(connection).unwrap());

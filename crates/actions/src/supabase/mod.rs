@@ -9,9 +9,9 @@ mod project;
 mod revoke;
 mod signing;
 
+pub use delete::DeleteProject;
 pub use jwt::RotateJwt;
 pub use keys::ApiKeys;
-pub use delete::DeleteProject;
 pub use project::CreateProject;
 pub use revoke::RevokeJwt;
 

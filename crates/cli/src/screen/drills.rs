@@ -48,14 +48,15 @@ impl Drill {
             let (newer, older) = drills.split_at_mut(at + 1);
             let Some(drill) = newer.last_mut() else { continue };
             let same = |other: &&Self| {
-                other.runbook == drill.runbook && other.environment == drill.environment && other.outcome == "passed"
+                other.runbook == drill.runbook
+                    && other.environment == drill.environment
+                    && other.outcome == "passed"
             };
             let Some(before) = older.iter().find(same) else { continue };
             let change = |now: Measured, then: Measured| Some(now.seconds? - then.seconds?);
             drill.rpo_trend_seconds = change(drill.rpo, before.rpo);
             // How long a drill took that did not come to its end says nothing.
-            drill.rto_trend_seconds =
-                change(drill.rto, before.rto).filter(|_| drill.outcome == "passed");
+            drill.rto_trend_seconds = change(drill.rto, before.rto).filter(|_| drill.outcome == "passed");
         }
         drills
     }
@@ -114,11 +115,24 @@ fn heading(wide: bool) -> String {
     if wide {
         let head = format!(
             "  {:8}  {:12}  {:>7}  {:16}  {:12}  {:8}  {:>9}  {:>9}  {:>9}  {:>9}  {}",
-            "run", "started", "ago", "runbook", "environment", "outcome", "RPO", "trend", "RTO", "trend", "failed at"
+            "run",
+            "started",
+            "ago",
+            "runbook",
+            "environment",
+            "outcome",
+            "RPO",
+            "trend",
+            "RTO",
+            "trend",
+            "failed at"
         );
         return format!("{}\n", head.trim_end());
     }
-    format!("  {:8}  {:>7}  {:8}  {:>9}  {:>9}  {:>9}  {:>9}\n", "run", "ago", "outcome", "RPO", "trend", "RTO", "trend")
+    format!(
+        "  {:8}  {:>7}  {:8}  {:>9}  {:>9}  {:>9}  {:>9}\n",
+        "run", "ago", "outcome", "RPO", "trend", "RTO", "trend"
+    )
 }
 
 fn line(drill: &Drill, now: Timestamp, wide: bool) -> String {

@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use runbook_core::workflow::{Phase, Step};
 use serde_json::Value;
 
-use super::{BackupLine, Facts, Measured, Objectives, PhaseTime, StepLine, Stretch, action_of, moment, seconds};
+use super::{
+    BackupLine, Facts, Measured, Objectives, PhaseTime, StepLine, Stretch, action_of, moment, seconds,
+};
 use crate::machine::{Instance, State};
 
 /// The phases of a restore, in the order in which an untagged step moves through them.
@@ -77,7 +79,11 @@ fn backup(facts: &Facts<'_>) -> Option<BackupLine> {
 fn reopened(facts: &Facts<'_>) -> Option<Timestamp> {
     let opens = |step: &Step| has_tag(step, "expose") || has_tag(step, "unfreeze");
     let proves = |step: &Step| has_tag(step, "validate");
-    if facts.loaded.workflow.steps.iter().any(opens) { all_ended(facts, opens) } else { all_ended(facts, proves) }
+    if facts.loaded.workflow.steps.iter().any(opens) {
+        all_ended(facts, opens)
+    } else {
+        all_ended(facts, proves)
+    }
 }
 
 /// The end of the last of some steps, if all of them are done or do not apply.
@@ -132,7 +138,8 @@ pub(super) fn phases_of(steps: &[Step]) -> Vec<String> {
 fn sign_of(step: &Step) -> Option<usize> {
     let place = |name: &str| PHASES.iter().position(|phase| *phase == name);
     let action = action_of(step).unwrap_or_default();
-    let by_tag = [("freeze", "freeze"), ("unfreeze", "verify"), ("expose", "expose"), ("validate", "validate")];
+    let by_tag =
+        [("freeze", "freeze"), ("unfreeze", "verify"), ("expose", "expose"), ("validate", "validate")];
     let tagged = by_tag.into_iter().find(|(tag, _)| has_tag(step, tag)).and_then(|(_, phase)| place(phase));
     tagged.or_else(|| match action {
         "incident.declare" => place("freeze"),
@@ -156,7 +163,8 @@ pub(super) fn phases(facts: &Facts<'_>, steps: &[StepLine], objectives: &Objecti
     let mut from = objectives.declared_at;
     for name in order {
         let members = || steps.iter().filter(|line| line.phase == name && is_main(facts, line));
-        let last = members().filter_map(|line| line.started_at.map(|at| line.ended_at.unwrap_or(facts.last_at).max(at)));
+        let last = members()
+            .filter_map(|line| line.started_at.map(|at| line.ended_at.unwrap_or(facts.last_at).max(at)));
         let until = last.max().unwrap_or(from).clamp(from, end.max(from));
         let count = members().filter(|line| line.started_at.is_some()).count();
         found.push(PhaseTime {

@@ -441,7 +441,8 @@ struct Facts<'a> {
 impl<'a> Facts<'a> {
     fn new(loaded: &'a Loaded) -> Self {
         let nodes = loaded.machine.nodes().zip(&loaded.workflow.steps);
-        let instances = nodes.flat_map(|(node, step)| node.instances.iter().map(move |i| (step, i))).collect();
+        let instances =
+            nodes.flat_map(|(node, step)| node.instances.iter().map(move |i| (step, i))).collect();
         let last_at = loaded.records.last().map_or(Timestamp::UNIX_EPOCH, |(at, _)| *at);
         Self { loaded, instances, last_at }
     }
@@ -483,7 +484,10 @@ impl<'a> Facts<'a> {
             finished: machine.finished().is_some(),
             outcome,
             outcome_words: words(outcome, machine.epoch() == 0).to_owned(),
-            reasons: reasons.into_iter().map(|problem| format!("{}: {}", problem.step, problem.message)).collect(),
+            reasons: reasons
+                .into_iter()
+                .map(|problem| format!("{}: {}", problem.step, problem.message))
+                .collect(),
             sittings: machine.epoch(),
             version: self.loaded.first.version.clone(),
             inputs: workflow.inputs.clone(),

@@ -45,7 +45,9 @@ pub(super) fn changes(facts: &Facts<'_>) -> Vec<SystemChanges> {
     instances.sort_by_key(|(_, i)| (i.ended_at.or(i.first_started_at), i.settled_seq));
     for (step, i) in instances {
         let effect = facts.loaded.machine.bone(&i.path).map_or(Effect::Read, |bone| bone.effect);
-        let Some(system) = action_of(step).and_then(system).filter(|_| effect != Effect::Read) else { continue };
+        let Some(system) = action_of(step).and_then(system).filter(|_| effect != Effect::Read) else {
+            continue;
+        };
         let note = match (&i.undo, i.state) {
             (Some(UndoState::Done), _) => Some("taken back".to_owned()),
             (Some(UndoState::Failed(_)), _) => Some("could not be taken back".to_owned()),
@@ -55,7 +57,8 @@ pub(super) fn changes(facts: &Facts<'_>) -> Vec<SystemChanges> {
             _ if i.may_have_effect() => Some("perhaps: the step did not end well".to_owned()),
             _ => continue,
         };
-        let summary = i.outcome.as_ref().map(|outcome| outcome.summary.as_str()).filter(|text| !text.is_empty());
+        let summary =
+            i.outcome.as_ref().map(|outcome| outcome.summary.as_str()).filter(|text| !text.is_empty());
         let text = summary.map_or_else(|| step.title.clone(), |summary| format!("{}: {summary}", step.title));
         let change = Change { step: i.path.clone(), at: i.ended_at, text, note };
         match found.iter_mut().find(|known| known.system == system) {
@@ -79,14 +82,20 @@ pub(super) fn evidence(facts: &Facts<'_>) -> Evidence {
         if let (Some(outcome), State::Done) = (&i.outcome, i.state) {
             let params = i.last.as_ref().map_or(&Value::Null, |attempt| &attempt.params);
             let found = evidence::checks_of(action, params, &outcome.outputs);
-            checks.extend(found.into_iter().map(|check| CheckLine { step: i.path.clone(), at: i.ended_at, check }));
+            checks.extend(found.into_iter().map(|check| CheckLine {
+                step: i.path.clone(),
+                at: i.ended_at,
+                check,
+            }));
             for level in evidence::levels_of(action, &outcome.outputs) {
                 let line = levels.iter_mut().find(|line| line.level == level);
                 line.into_iter().for_each(|line| line.proven_by.push(i.path.clone()));
             }
         }
         let proves = step.tags.iter().any(|tag| tag == "validate") || action == "postgres.restore";
-        if let (Some(failure), true) = (&i.failure, proves && matches!(i.state, State::Failed | State::Refused)) {
+        if let (Some(failure), true) =
+            (&i.failure, proves && matches!(i.state, State::Failed | State::Refused))
+        {
             checks.push(CheckLine {
                 step: i.path.clone(),
                 at: i.ended_at,
@@ -121,17 +130,24 @@ pub(super) fn left_out(facts: &Facts<'_>) -> Vec<LeftOut> {
         let condition = || step.condition.as_ref().map_or("", |condition| condition.0.as_str());
         let (how, why) = match node.skipped {
             Some(SkippedWhy::Condition) => ("skipped", format!("its condition is false: {}", condition())),
-            Some(SkippedWhy::Within) => ("skipped", "the runbook that it belongs to was not entered".to_owned()),
-            None if !node.settled && node.instances.iter().all(|i| i.state == State::Waiting && i.attempts == 0) => {
+            Some(SkippedWhy::Within) => {
+                ("skipped", "the runbook that it belongs to was not entered".to_owned())
+            }
+            None if !node.settled
+                && node.instances.iter().all(|i| i.state == State::Waiting && i.attempts == 0) =>
+            {
                 ("not started", "the run did not come to it".to_owned())
             }
-            None => match node.instances.iter().find(|i| i.state == State::Failed && step.continue_on_error) {
-                Some(i) => {
-                    let why = i.failure.as_ref().map_or_else(String::new, |failure| failure.message.clone());
-                    ("failed, and the run went on", why)
+            None => {
+                match node.instances.iter().find(|i| i.state == State::Failed && step.continue_on_error) {
+                    Some(i) => {
+                        let why =
+                            i.failure.as_ref().map_or_else(String::new, |failure| failure.message.clone());
+                        ("failed, and the run went on", why)
+                    }
+                    None => continue,
                 }
-                None => continue,
-            },
+            }
         };
         found.push(LeftOut {
             how: how.to_owned(),
@@ -155,8 +171,10 @@ pub(super) fn in_force(loaded: &Loaded) -> Vec<ForceLine> {
 pub(super) fn follow_ups(facts: &Facts<'_>) -> Vec<FollowUp> {
     let mut found = Vec::new();
     for (step, i, outputs) in facts.outputs(|action| action.starts_with("ticket.")) {
-        let text = |names: &[&str]| names.iter().find_map(|name| outputs.get(name)?.as_str().map(str::to_owned));
-        let title = text(&["title", "summary"]).or_else(|| i.outcome.as_ref().map(|outcome| outcome.summary.clone()));
+        let text =
+            |names: &[&str]| names.iter().find_map(|name| outputs.get(name)?.as_str().map(str::to_owned));
+        let title =
+            text(&["title", "summary"]).or_else(|| i.outcome.as_ref().map(|outcome| outcome.summary.clone()));
         found.push(FollowUp {
             how: "ticket".to_owned(),
             text: title.filter(|title| !title.is_empty()).unwrap_or_else(|| step.title.clone()),

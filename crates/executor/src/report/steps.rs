@@ -117,8 +117,12 @@ fn bars(loaded: &Loaded, last_at: Timestamp) -> BTreeMap<StepPath, Vec<Bar>> {
             | Record::UndoFailed { step, .. } => drawn.end(step, *at, None),
             // Whoever worked before is dead: its attempts ended with its last record at the earliest.
             Record::Opened { .. } => {
-                let cut: Vec<StepPath> =
-                    drawn.open.iter().filter(|(_, (_, what))| *what == BarKind::Running).map(|(s, _)| s.clone()).collect();
+                let cut: Vec<StepPath> = drawn
+                    .open
+                    .iter()
+                    .filter(|(_, (_, what))| *what == BarKind::Running)
+                    .map(|(s, _)| s.clone())
+                    .collect();
                 cut.iter().for_each(|step| drawn.end(step, before, Some(BarKind::Cut)));
             }
             _ => {}

@@ -68,9 +68,11 @@ fn plain(text: impl Into<String>) -> Option<Said> {
 
 fn of_run(record: &Record) -> Option<Said> {
     match record {
-        Record::RunStarted(started) => {
-            Some((Mood::Plain, Some(started.actor.clone()), format!("the run of {} was started", started.name)))
-        }
+        Record::RunStarted(started) => Some((
+            Mood::Plain,
+            Some(started.actor.clone()),
+            format!("the run of {} was started", started.name),
+        )),
         Record::Opened { epoch, actor, host, pid } if *epoch > 1 => {
             Some((Mood::Plain, Some(actor.clone()), format!("resumed on {host} (process {pid})")))
         }
@@ -100,14 +102,19 @@ fn of_run(record: &Record) -> Option<Said> {
 }
 
 fn of_people(record: &Record) -> Option<Said> {
-    let because = |reason: &Option<String>| reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    let because =
+        |reason: &Option<String>| reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
     let ask = |by: &str, text: String| Some((Mood::Ask, Some(by.to_owned()), text));
     match record {
         Record::ApprovalRequested(asked) => Some((Mood::Ask, None, format!("asked: {}", asked.prompt))),
         Record::ApprovalGiven { by, reason, .. } => ask(by, format!("approved{}", because(reason))),
         Record::ApprovalDenied { by, reason, .. } => ask(by, format!("denied{}", because(reason))),
-        Record::ApprovalExpired { .. } => Some((Mood::Bad, None, "the question expired without enough answers".into())),
-        Record::ApprovalVoided { why, .. } => Some((Mood::Bad, None, format!("the approval no longer holds: {why}"))),
+        Record::ApprovalExpired { .. } => {
+            Some((Mood::Bad, None, "the question expired without enough answers".into()))
+        }
+        Record::ApprovalVoided { why, .. } => {
+            Some((Mood::Bad, None, format!("the approval no longer holds: {why}")))
+        }
         Record::Resolved { verdict, by, reason, .. } => {
             let what = match verdict {
                 Verdict::Done => "said that its effect is there",
@@ -117,7 +124,9 @@ fn of_people(record: &Record) -> Option<Said> {
         }
         Record::PauseRequested { by, reason } => ask(by, format!("asked for a pause{}", because(reason))),
         Record::CancelRequested { by, reason } => ask(by, format!("cancelled{}", because(reason))),
-        Record::RollbackRequested { by, reason } => ask(by, format!("asked for a rollback{}", because(reason))),
+        Record::RollbackRequested { by, reason } => {
+            ask(by, format!("asked for a rollback{}", because(reason)))
+        }
         Record::Rerun { by, reason, .. } => ask(by, format!("wants it done once more: {reason}")),
         Record::Noted { by, text } => Some((Mood::Plain, Some(by.clone()), format!("note: {text}"))),
         Record::GuardWaived { guard, by, reason } => ask(by, format!("waived guard {guard}: {reason}")),
@@ -134,14 +143,19 @@ fn of_step(record: &Record, title: &str) -> Option<Said> {
                 Then::Stopped => "; it stopped as asked",
             };
             let mood = if matches!(failed.then, Then::Stopped) { Mood::Ask } else { Mood::Bad };
-            Some((mood, None, format!("{title}: attempt {} could not {}{then}", failed.attempt, failed.message)))
+            Some((
+                mood,
+                None,
+                format!("{title}: attempt {} could not {}{then}", failed.attempt, failed.message),
+            ))
         }
         Record::Fenced { ended, .. } if *ended > 0 => {
             plain(format!("{title}: {ended} pieces of an earlier attempt's work were ended"))
         }
         Record::StepDone(_) if title.is_empty() => None,
         Record::StepDone(done) => {
-            let by_key = done.by_key_of.as_ref().map(|by| format!(" (done before, by {by})")).unwrap_or_default();
+            let by_key =
+                done.by_key_of.as_ref().map(|by| format!(" (done before, by {by})")).unwrap_or_default();
             let summary = Some(done.outcome.summary.as_str()).filter(|text| !text.is_empty());
             let summary = summary.map_or_else(|| "done".to_owned(), str::to_owned);
             Some((Mood::Good, None, format!("{title}: {summary}{by_key}")))
@@ -154,7 +168,9 @@ fn of_step(record: &Record, title: &str) -> Option<Said> {
             };
             Some((Mood::Bad, None, format!("{title}: {why}: {message}")))
         }
-        Record::StepFailed { message, .. } => Some((Mood::Bad, None, format!("{title}: could not {message}"))),
+        Record::StepFailed { message, .. } => {
+            Some((Mood::Bad, None, format!("{title}: could not {message}")))
+        }
         Record::StepInDoubt { why, .. } => Some((Mood::Ask, None, format!("{title}: in doubt: {why}"))),
         Record::Undone { outcome, .. } => {
             Some((Mood::Ask, None, format!("{title}: taken back{}", after_colon(&outcome.summary))))
@@ -202,7 +218,12 @@ fn waived_guard(at: Timestamp, guard: &str, by: &str, reason: &str) -> Decision 
 
 fn decision(at: Timestamp, record: &Record, asked: &BTreeMap<&StepPath, &str>) -> Option<Decision> {
     let question = |step: &StepPath| asked.get(step).map_or_else(String::new, |prompt| (*prompt).to_owned());
-    let of = |verdict: &str, mood, by: Option<&String>, step: Option<&StepPath>, about: String, reason: Option<&String>| {
+    let of = |verdict: &str,
+              mood,
+              by: Option<&String>,
+              step: Option<&StepPath>,
+              about: String,
+              reason: Option<&String>| {
         Some(Decision {
             at,
             by: by.cloned(),
@@ -220,7 +241,9 @@ fn decision(at: Timestamp, record: &Record, asked: &BTreeMap<&StepPath, &str>) -
         Record::ApprovalDenied { step, by, reason, .. } => {
             of("denied", Mood::Bad, Some(by), Some(step), question(step), reason.as_ref())
         }
-        Record::ApprovalExpired { step } => of("not answered", Mood::Bad, None, Some(step), question(step), None),
+        Record::ApprovalExpired { step } => {
+            of("not answered", Mood::Bad, None, Some(step), question(step), None)
+        }
         Record::ApprovalVoided { step, why } => {
             of("voided", Mood::Bad, None, Some(step), question(step), Some(why))
         }
@@ -231,9 +254,14 @@ fn decision(at: Timestamp, record: &Record, asked: &BTreeMap<&StepPath, &str>) -
             };
             of(verdict, Mood::Ask, Some(by), Some(step), "the step was in doubt".to_owned(), Some(reason))
         }
-        Record::Rerun { step, by, reason } => {
-            of("done once more", Mood::Ask, Some(by), Some(step), "the step was finished".to_owned(), Some(reason))
-        }
+        Record::Rerun { step, by, reason } => of(
+            "done once more",
+            Mood::Ask,
+            Some(by),
+            Some(step),
+            "the step was finished".to_owned(),
+            Some(reason),
+        ),
         Record::PauseRequested { by, reason } => {
             of("paused", Mood::Ask, Some(by), None, "the run".to_owned(), reason.as_ref())
         }

@@ -131,7 +131,8 @@ async fn begin(
     if key.is_some() {
         // Two requests with one key wait for each other.
         transaction.execute("select pg_advisory_xact_lock(hashtextextended($1, 0))", &[&marks]).await?;
-        let known = "select id from public.attempts where profile_id = $1::text::uuid and answers @> $2::text::jsonb";
+        let known =
+            "select id from public.attempts where profile_id = $1::text::uuid and answers @> $2::text::jsonb";
         if let Some(row) = transaction.query_opt(known, &[&id, &marks]).await? {
             return Ok(Json(begun(row.get(0), &slug)).into_response());
         }

@@ -108,7 +108,12 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Signs a person in: a session in the project's database, and a token.
-pub(crate) async fn sign_in(ctx: &Ctx, reference: &str, email: &str, password: &str) -> Result<Value, Denied> {
+pub(crate) async fn sign_in(
+    ctx: &Ctx,
+    reference: &str,
+    email: &str,
+    password: &str,
+) -> Result<Value, Denied> {
     find(ctx, reference, |_| ())?;
     let client = ctx.cluster.admin(reference).await.map_err(Refusal::from)?;
     // The inner select keeps the slow hash from being computed for every row.
@@ -165,8 +170,7 @@ fn sign(key: &SigningKey, claims: &Value) -> Option<String> {
         "ES256" => {
             let random = ring::rand::SystemRandom::new();
             let pkcs8 = STANDARD.decode(&key.private).ok()?;
-            let pair =
-                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8, &random).ok()?;
+            let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8, &random).ok()?;
             pair.sign(&random, text.as_bytes()).ok()?.as_ref().to_vec()
         }
         _ => return None,

@@ -63,7 +63,11 @@ pub(super) fn chart(report: &Report) -> Option<String> {
     }
     svg.push_str("</svg>\n");
     if all.len() > rows.len() {
-        let _ = writeln!(svg, "<p class=\"note\">{} more steps are in the table below.</p>", all.len() - rows.len());
+        let _ = writeln!(
+            svg,
+            "<p class=\"note\">{} more steps are in the table below.</p>",
+            all.len() - rows.len()
+        );
     }
     Some(svg)
 }
@@ -74,7 +78,10 @@ fn axis(svg: &mut String, scale: &Scale, height: f64) {
     let mut at = 0.0;
     while at <= scale.seconds {
         let x = at / scale.seconds * 99.0;
-        let _ = writeln!(svg, "<line class=\"tick\" x1=\"{x:.2}%\" x2=\"{x:.2}%\" y1=\"18\" y2=\"{height:.0}\"/>");
+        let _ = writeln!(
+            svg,
+            "<line class=\"tick\" x1=\"{x:.2}%\" x2=\"{x:.2}%\" y1=\"18\" y2=\"{height:.0}\"/>"
+        );
         // The last words would stick out on the right.
         if x < 90.0 {
             let words = if at == 0.0 { "0".to_owned() } else { text::seconds(at) };
@@ -101,7 +108,9 @@ fn row(svg: &mut String, step: &StepLine, scale: &Scale, top: f64) {
     let took = step.seconds.map(|seconds| format!("  {}", text::seconds(seconds))).unwrap_or_default();
     let attempts = if step.attempts > 1 { format!(", {} attempts", step.attempts) } else { String::new() };
     // The words stand over their bars: at the beginning of the first, or before the end of the last.
-    let ends = |bars: &[runbook_executor::report::Bar]| Some((scale.x(bars.first()?.from), scale.x(bars.last()?.until)));
+    let ends = |bars: &[runbook_executor::report::Bar]| {
+        Some((scale.x(bars.first()?.from), scale.x(bars.last()?.until)))
+    };
     let (first, last) = ends(&step.bars).unwrap_or_default();
     let (x, anchor) = if first > 50.0 { (last.max(first + NARROWEST), "end") } else { (first, "start") };
     let _ = writeln!(

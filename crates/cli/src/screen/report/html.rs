@@ -64,7 +64,8 @@ fn class(mood: Mood) -> &'static str {
 
 fn head(page: &mut String, report: &Report, title: &str) {
     let mood = text::outcome_mood(report);
-    let severity = report.head.severity.as_ref().map(|severity| format!(" · {}", escaped(severity))).unwrap_or_default();
+    let severity =
+        report.head.severity.as_ref().map(|severity| format!(" · {}", escaped(severity))).unwrap_or_default();
     let _ = write!(
         page,
         "<header>\n<p class=\"kind\">{} · {}{severity}</p>\n<h1>{title}</h1>\n<p class=\"outcome {}\">{} {}</p>\n",
@@ -159,11 +160,20 @@ fn timeline(page: &mut String, report: &Report) {
     }
     let rows = report.timeline.iter().map(|line| {
         let by = line.by.as_ref().map(|by| format!("<b>{}</b> ", escaped(by))).unwrap_or_default();
-        let step = line.step.as_ref().map(|step| format!(" <code>{}</code>", escaped(step.as_str()))).unwrap_or_default();
+        let step = line
+            .step
+            .as_ref()
+            .map(|step| format!(" <code>{}</code>", escaped(step.as_str())))
+            .unwrap_or_default();
         vec![
             format!("<time datetime=\"{}\">{}</time>", line.at, clock(line.at, report.head.started_at)),
             offset(line.offset_seconds),
-            format!("<span class=\"{}\">{}</span> {by}{}{step}", class(line.mood), sign(line.mood), escaped(&line.text)),
+            format!(
+                "<span class=\"{}\">{}</span> {by}{}{step}",
+                class(line.mood),
+                sign(line.mood),
+                escaped(&line.text)
+            ),
         ]
     });
     table(page, "timeline", &["UTC", "Since declared", "What happened"], rows);
@@ -173,11 +183,20 @@ fn timeline(page: &mut String, report: &Report) {
 fn decisions(page: &mut String, report: &Report) {
     page.push_str("<section>\n<h2>Decisions and approvals</h2>\n");
     let rows = report.decisions.iter().map(|decision| {
-        let step = decision.step.as_ref().map(|step| format!(" <code>{}</code>", escaped(step.as_str()))).unwrap_or_default();
+        let step = decision
+            .step
+            .as_ref()
+            .map(|step| format!(" <code>{}</code>", escaped(step.as_str())))
+            .unwrap_or_default();
         vec![
             clock(decision.at, report.head.started_at),
             escaped(decision.by.as_deref().unwrap_or("nobody")),
-            format!("<span class=\"{}\">{} {}</span>", class(decision.mood), sign(decision.mood), escaped(&decision.verdict)),
+            format!(
+                "<span class=\"{}\">{} {}</span>",
+                class(decision.mood),
+                sign(decision.mood),
+                escaped(&decision.verdict)
+            ),
             format!("{}{step}", escaped(&decision.about)),
             decision.reason.as_ref().map_or_else(|| "–".to_owned(), |reason| escaped(reason)),
         ]
@@ -193,10 +212,17 @@ fn changes(page: &mut String, report: &Report) {
     }
     for system in &report.changes {
         let _ = writeln!(page, "<h3>{}</h3>", escaped(&system.system));
-        list(page, system.changes.iter().map(|change| {
-            let note = change.note.as_ref().map(|note| format!(" <em>{}</em>", escaped(note))).unwrap_or_default();
-            format!("{}{note} <code>{}</code>", escaped(&change.text), escaped(change.step.as_str()))
-        }));
+        list(
+            page,
+            system.changes.iter().map(|change| {
+                let note = change
+                    .note
+                    .as_ref()
+                    .map(|note| format!(" <em>{}</em>", escaped(note)))
+                    .unwrap_or_default();
+                format!("{}{note} <code>{}</code>", escaped(&change.text), escaped(change.step.as_str()))
+            }),
+        );
     }
     page.push_str("</section>\n");
 }
@@ -206,7 +232,8 @@ fn evidence(page: &mut String, report: &Report) {
     for level in &report.evidence.levels {
         let by: Vec<String> =
             level.proven_by.iter().map(|step| format!("<code>{}</code>", escaped(step.as_str()))).collect();
-        let (class, words) = if by.is_empty() { ("plain", "not shown".to_owned()) } else { ("good", by.join(" ")) };
+        let (class, words) =
+            if by.is_empty() { ("plain", "not shown".to_owned()) } else { ("good", by.join(" ")) };
         let sign = if class == "good" { "✓" } else { "–" };
         let _ = writeln!(
             page,
@@ -231,31 +258,62 @@ fn evidence(page: &mut String, report: &Report) {
 
 fn rest(page: &mut String, report: &Report) {
     page.push_str("<section>\n<h2>Skipped or waived</h2>\n");
-    list(page, report.left_out.iter().map(|left| {
-        let title = if left.title == left.what { String::new() } else { format!(" {}", escaped(&left.title)) };
-        let class = if left.how == "waived" { "bad" } else { "plain" };
-        format!("<span class=\"{class}\">{}</span> <code>{}</code>{title}: {}", escaped(&left.how), escaped(&left.what), escaped(&left.why))
-    }));
+    list(
+        page,
+        report.left_out.iter().map(|left| {
+            let title =
+                if left.title == left.what { String::new() } else { format!(" {}", escaped(&left.title)) };
+            let class = if left.how == "waived" { "bad" } else { "plain" };
+            format!(
+                "<span class=\"{class}\">{}</span> <code>{}</code>{title}: {}",
+                escaped(&left.how),
+                escaped(&left.what),
+                escaped(&left.why)
+            )
+        }),
+    );
     page.push_str("</section>\n<section>\n<h2>Still in force</h2>\n");
-    list(page, report.in_force.iter().map(|force| {
-        format!("{} <code>{}</code> since {}", escaped(&force.text), escaped(force.step.as_str()), moment(force.since))
-    }));
+    list(
+        page,
+        report.in_force.iter().map(|force| {
+            format!(
+                "{} <code>{}</code> since {}",
+                escaped(&force.text),
+                escaped(force.step.as_str()),
+                moment(force.since)
+            )
+        }),
+    );
     page.push_str("</section>\n<section>\n<h2>Follow-ups</h2>\n");
-    list(page, report.follow_ups.iter().map(|task| {
-        // Only an address of the web becomes a link; anything else a remote sent is shown as text.
-        let url = task.url.as_deref().map(|url| match url.starts_with("https://") || url.starts_with("http://") {
-            true => format!(" <a href=\"{0}\">{0}</a>", escaped(url)),
-            false => format!(" {}", escaped(url)),
-        });
-        format!("{}: {}{} <code>{}</code>", escaped(&task.how), escaped(&task.text), url.unwrap_or_default(), escaped(&task.from))
-    }));
+    list(
+        page,
+        report.follow_ups.iter().map(|task| {
+            // Only an address of the web becomes a link; anything else a remote sent is shown as text.
+            let url = task.url.as_deref().map(|url| {
+                match url.starts_with("https://") || url.starts_with("http://") {
+                    true => format!(" <a href=\"{0}\">{0}</a>", escaped(url)),
+                    false => format!(" {}", escaped(url)),
+                }
+            });
+            format!(
+                "{}: {}{} <code>{}</code>",
+                escaped(&task.how),
+                escaped(&task.text),
+                url.unwrap_or_default(),
+                escaped(&task.from)
+            )
+        }),
+    );
     page.push_str("</section>\n");
 }
 
 fn proof(page: &mut String, report: &Report) {
     let chain = &report.chain;
-    let (class, verdict) =
-        if chain.verifies { ("good", "✓ each follows from the one before") } else { ("bad", "✗ the chain is BROKEN") };
+    let (class, verdict) = if chain.verifies {
+        ("good", "✓ each follows from the one before")
+    } else {
+        ("bad", "✗ the chain is BROKEN")
+    };
     let _ = write!(
         page,
         "<section class=\"proof\">\n<h2>Proof</h2>\n<p>{} records: <span class=\"{class}\">{verdict}</span></p>\n<dl>\n\
@@ -278,8 +336,11 @@ fn table(page: &mut String, class: &str, heads: &[&str], rows: impl Iterator<Ite
             let _ = writeln!(page, "<table class=\"{class}\">\n<thead><tr>{cells}</tr></thead>\n<tbody>");
         }
         any = true;
-        let cells: String =
-            heads.iter().zip(row).map(|(head, cell)| format!("<td data-head=\"{head}\">{cell}</td>")).collect();
+        let cells: String = heads
+            .iter()
+            .zip(row)
+            .map(|(head, cell)| format!("<td data-head=\"{head}\">{cell}</td>"))
+            .collect();
         let _ = writeln!(page, "<tr>{cells}</tr>");
     }
     page.push_str(if any { "</tbody>\n</table>\n" } else { "<p>None.</p>\n" });

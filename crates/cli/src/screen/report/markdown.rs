@@ -132,7 +132,8 @@ fn steps(md: &mut String, report: &Report) {
     for step in started {
         let mut bar = vec![' '; BAR];
         for piece in &step.bars {
-            let place = |at: jiff::Timestamp| (at.duration_since(from).as_secs_f64() / whole * BAR as f64) as usize;
+            let place =
+                |at: jiff::Timestamp| (at.duration_since(from).as_secs_f64() / whole * BAR as f64) as usize;
             let first = place(piece.from).min(BAR - 1);
             let last = place(piece.until).clamp(first, BAR - 1);
             let drawn = match piece.what {
@@ -145,7 +146,8 @@ fn steps(md: &mut String, report: &Report) {
         let bar: String = bar.into_iter().collect();
         let name = safe(step.step.as_str()).replace('`', "'");
         let took = step.seconds.map(seconds).unwrap_or_default();
-        let attempts = if step.attempts > 1 { format!("  {} attempts", step.attempts) } else { String::new() };
+        let attempts =
+            if step.attempts > 1 { format!("  {} attempts", step.attempts) } else { String::new() };
         let _ = writeln!(md, "{} {name:widest$} |{bar}| {took:>7}{attempts}", sign(step.mood));
     }
     md.push_str("```\n\n`█` an attempt that succeeded, `▒` one that did not, `░` waiting for people.\n\n");
@@ -170,7 +172,8 @@ fn evidence(md: &mut String, report: &Report) {
     md.push_str("## Evidence\n\n");
     let rows = report.evidence.levels.iter().map(|level| {
         let by: Vec<&str> = level.proven_by.iter().map(|step| step.as_str()).collect();
-        let proven = if by.is_empty() { "– not shown".to_owned() } else { format!("✓ {}", by.join(", ")) };
+        let proven =
+            if by.is_empty() { "– not shown".to_owned() } else { format!("✓ {}", by.join(", ")) };
         vec![level.level.clone(), level.meaning.clone(), proven]
     });
     table(md, &["level", "means", "proven by"], rows);
@@ -181,25 +184,41 @@ fn evidence(md: &mut String, report: &Report) {
     let rows = report.evidence.checks.iter().map(|line| {
         let check = &line.check;
         let sign = if check.ok { "✓" } else { "✗" };
-        vec![sign.to_owned(), line.step.to_string(), check.name.clone(), check.expected.clone(), check.observed.clone()]
+        vec![
+            sign.to_owned(),
+            line.step.to_string(),
+            check.name.clone(),
+            check.expected.clone(),
+            check.observed.clone(),
+        ]
     });
     table(md, &["", "step", "check", "expected", "observed"], rows);
 }
 
 fn rest(md: &mut String, report: &Report) {
     md.push_str("## Skipped or waived\n\n");
-    list(md, report.left_out.iter().map(|left| {
-        let title = if left.title.is_empty() || left.title == left.what { String::new() } else { format!(" ({})", left.title) };
-        format!("{}: {}{title}: {}", left.how, left.what, left.why)
-    }));
+    list(
+        md,
+        report.left_out.iter().map(|left| {
+            let title = if left.title.is_empty() || left.title == left.what {
+                String::new()
+            } else {
+                format!(" ({})", left.title)
+            };
+            format!("{}: {}{title}: {}", left.how, left.what, left.why)
+        }),
+    );
     md.push_str("## Still in force\n\n");
     let in_force = report.in_force.iter();
     list(md, in_force.map(|force| format!("{} [{}, since {}]", force.text, force.step, moment(force.since))));
     md.push_str("## Follow-ups\n\n");
-    list(md, report.follow_ups.iter().map(|task| {
-        let url = task.url.as_ref().map(|url| format!(" {url}")).unwrap_or_default();
-        format!("{}: {}{url} [{}]", task.how, task.text, task.from)
-    }));
+    list(
+        md,
+        report.follow_ups.iter().map(|task| {
+            let url = task.url.as_ref().map(|url| format!(" {url}")).unwrap_or_default();
+            format!("{}: {}{url} [{}]", task.how, task.text, task.from)
+        }),
+    );
 }
 
 fn list(md: &mut String, lines: impl Iterator<Item = String>) {
@@ -218,5 +237,10 @@ fn chain(md: &mut String, report: &Report) {
     let _ = writeln!(md, "{} records; {verdict}.\n", chain.records);
     let _ = writeln!(md, "- hash of the last record: `{}`", chain.head);
     let _ = writeln!(md, "- plan: `{}`", chain.plan);
-    let _ = writeln!(md, "- runbook {}; `runbook verify {}` proves it again", escaped(&report.head.version), report.head.run);
+    let _ = writeln!(
+        md,
+        "- runbook {}; `runbook verify {}` proves it again",
+        escaped(&report.head.version),
+        report.head.run
+    );
 }

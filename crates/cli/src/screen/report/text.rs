@@ -16,7 +16,11 @@ pub(super) fn moment(at: Timestamp) -> String {
 /// `21:14:03`, or with its day when that is another than the report's.
 pub(super) fn clock(at: Timestamp, day_of: Timestamp) -> String {
     let day = |at: Timestamp| at.strftime("%Y-%m-%d").to_string();
-    if day(at) == day(day_of) { at.strftime("%H:%M:%S").to_string() } else { at.strftime("%-d %b %H:%M:%S").to_string() }
+    if day(at) == day(day_of) {
+        at.strftime("%H:%M:%S").to_string()
+    } else {
+        at.strftime("%-d %b %H:%M:%S").to_string()
+    }
 }
 
 /// `1.2s`, `2m 03s`
@@ -67,7 +71,9 @@ pub(super) fn judged(measured: &Measured, over: bool) -> Judged {
     };
     Judged {
         measured: measured.seconds.map_or_else(dash, seconds),
-        target: measured.target_seconds.map_or_else(dash, |target| words::duration(Duration::from_secs(target))),
+        target: measured
+            .target_seconds
+            .map_or_else(dash, |target| words::duration(Duration::from_secs(target))),
         verdict,
         mood,
     }
@@ -78,7 +84,9 @@ pub(super) fn how_measured(report: &Report) -> (String, String) {
     let objectives = &report.objectives;
     let began = if objectives.declared { "the declaration" } else { "the start of the run" };
     let rpo = match objectives.backup.as_ref().and_then(|backup| backup.taken_at) {
-        Some(at) => format!("from the restore point, {}, to {began}, {}", moment(at), moment(objectives.declared_at)),
+        Some(at) => {
+            format!("from the restore point, {}, to {began}, {}", moment(at), moment(objectives.declared_at))
+        }
         None => "no restore point is known".to_owned(),
     };
     let rto = match objectives.reopened_at {
@@ -131,7 +139,8 @@ pub(super) fn value(value: &serde_json::Value) -> String {
 /// The head as pairs; what is not known is left out.
 pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
     let head = &report.head;
-    let mut facts = vec![("Run", head.run.clone()), ("Runbook", format!("{} in {}", head.runbook, head.environment))];
+    let mut facts =
+        vec![("Run", head.run.clone()), ("Runbook", format!("{} in {}", head.runbook, head.environment))];
     let known = [
         ("Incident", head.incident.clone()),
         ("Severity", head.severity.clone()),
@@ -153,8 +162,16 @@ pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
     }
     if let Some(loss) = &report.objectives.data_loss {
         let (from, until) = (moment(loss.from), moment(loss.until));
-        let name = if head.purpose == runbook_core::document::Kind::Drill { "Would be lost" } else { "Data lost" };
-        facts.push((name, format!("what was written from {from} to {until} UTC, when {}: {}", loss.why, seconds(loss.seconds))));
+        let name =
+            if head.purpose == runbook_core::document::Kind::Drill { "Would be lost" } else { "Data lost" };
+        facts.push((
+            name,
+            format!(
+                "what was written from {from} to {until} UTC, when {}: {}",
+                loss.why,
+                seconds(loss.seconds)
+            ),
+        ));
     }
     for (name, input) in head.inputs.iter().filter(|(_, input)| !input.is_null()) {
         facts.push(("Input", format!("{name} = {}", value(input))));

@@ -58,8 +58,7 @@ fn dumpers(run: &str) -> Vec<u32> {
 #[track_caller]
 fn assert_verified_are_whole(world: &World) -> usize {
     let all = objects(world);
-    let sums: Vec<&String> =
-        all.iter().filter(|key| key.ends_with(".dump.sha256")).collect();
+    let sums: Vec<&String> = all.iter().filter(|key| key.ends_with(".dump.sha256")).collect();
     for sum in &sums {
         let key = sum.strip_suffix(".sha256").unwrap();
         let said = world.runbook(&["--json", "backups", "verify", key, "--env", "local"]).ended(0);
@@ -92,7 +91,10 @@ fn a_backup_is_verified_listed_looked_into_and_restored_by_path_b() {
     let listed = world.runbook(&["backups", "list", "--env", "local"]).ended(0).stdout;
     assert!(listed.contains("✓") && listed.contains("within the RPO"), "{listed}");
     let line = world.runbook(&["--json", "backups", "list", "--env", "local"]).ended(0).last();
-    assert_eq!((line["key"].as_str(), &line["verified"], &line["within_rpo"]), (Some(&*key), &true.into(), &true.into()));
+    assert_eq!(
+        (line["key"].as_str(), &line["verified"], &line["within_rpo"]),
+        (Some(&*key), &true.into(), &true.into())
+    );
     let verified = world.runbook(&["backups", "verify", "--env", "local"]).ended(0).stdout;
     assert!(verified.contains("proven V2"), "{verified}");
     let inside = world.runbook(&["backups", "inspect", "--env", "local"]).ended(0).stdout;
@@ -169,7 +171,10 @@ fn a_backup_killed_in_the_middle_of_the_stream_leaves_nothing_half_and_goes_on()
     );
     // Uncompressed and in small parts: several are sent before the end.
     let text = std::fs::read_to_string(crate::world::root().join("runbooks/backup.yaml")).unwrap();
-    let text = text.replace("      name: \"{{ inputs.name }}\"", "      name: \"{{ inputs.name }}\"\n      compress: 0\n      part_mib: 5");
+    let text = text.replace(
+        "      name: \"{{ inputs.name }}\"",
+        "      name: \"{{ inputs.name }}\"\n      compress: 0\n      part_mib: 5",
+    );
     let text = text.replace("../schemas", "schemas");
     let own = world.runbook_file(&text);
     world.write("runbooks/templates/backup-failed.txt", "{{ environment }} failed");

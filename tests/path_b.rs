@@ -276,3 +276,32 @@ fn serves(world: &World, project: &str, database: &Database) {
     assert!(messages > 0);
     assert_eq!((&app["messages"], &app["messages_distinct"]), (&json!(messages), &json!(messages)));
 }
+
+/// Resumes a run that was killed, and kills it again after a few records, until it has succeeded; how often. Where it
+/// asks whether its message was sent, looks and answers, as a person would.
+#[track_caller]
+pub(crate) fn killed_to_the_end(world: &World, run: &str) -> u32 {
+    // A sitting begins with the proof that the old attempt is dead, and a restore writes several records before its
+    // outcome: short sittings cut, long ones get on.
+    let lengths = [2, 9, 3, 12, 5, 8];
+    for (sitting, length) in (1..400).zip(lengths.into_iter().cycle()) {
+        let at = (world.records(run).len() + length).to_string();
+        let resume = ["--json", "resume", run, "--yes", "--no-wait", "--die-after", &at];
+        let output = world.command(&resume).output().unwrap();
+        match output.status.code() {
+            None => {}
+            Some(0) => return sitting,
+            Some(6) => {
+                let said = crate::world::Said::of(output);
+                let step = said.last()["problems"][0]["step"].as_str().unwrap().to_owned();
+                let posted = !list(&world.inspect()["hooks"]).is_empty();
+                let verdict = if posted { "--done" } else { "--again" };
+                world
+                    .runbook(&["resolve", run, &step, verdict, "--reason", "looked into the channel"])
+                    .ended(0);
+            }
+            Some(_) => drop(crate::world::Said::of(output).ended(0)),
+        }
+    }
+    panic!("run {run} does not come to its end")
+}

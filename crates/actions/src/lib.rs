@@ -5,9 +5,9 @@
 //! |----------|------------------------------------------------------|
 //! | `typed`  | nothing: makes an [`runbook_core::action::Action`] of typed code |
 //! | `flow`     | nothing: steps for examples and rehearsals |
+//! | `evidence` | nothing outside, or the backup bucket: what a run proves |
 //! | `http`     | any URL; and the client that the modules below share |
 //! | `backup`   | the backup bucket |
-//! | `evidence` | files of the run |
 //! | `postgres` | PostgreSQL databases |
 //! | `s3`       | S3 stores and files, for the modules above; holds no action |
 //! | `email`    | the API for keys of Resend and SendGrid |

@@ -64,6 +64,10 @@ pub(crate) enum Command {
     Resume(Resume),
     /// Where a run stands, and what is still in force
     Status(RunArgument),
+    /// Tell a run to somebody who was not there: timeline, decisions, measured RPO and RTO, evidence
+    Report(Report),
+    /// What drills came to, and the trend
+    Drill(DrillArguments),
     /// All runs, newest first
     List(List),
     /// A run's records, oldest first
@@ -103,8 +107,10 @@ pub(crate) enum Command {
     /// What the backup bucket holds, how far a backup can be trusted, what is inside it
     Backups(Backups),
     /// Prove, read-only, that this machine and an environment are ready
-    #[command(after_help = "Exit status: 0 everything that the runbooks need is there · 4 something is missing, wrong or too old\n\
-                            3 the environment file has mistakes. A scheduler may take anything but 0 for a reason to tell somebody.")]
+    #[command(
+        after_help = "Exit status: 0 everything that the runbooks need is there · 4 something is missing, wrong or too old\n\
+                            3 the environment file has mistakes. A scheduler may take anything but 0 for a reason to tell somebody."
+    )]
     Doctor(Doctor),
     /// A private Postgres, S3, Supabase and Vercel to rehearse on
     Sandbox(Sandbox),
@@ -205,6 +211,59 @@ pub(crate) struct RunArgument {
     /// The run's id, or enough of its beginning; `last` is the newest
     #[arg(value_name = "RUN", default_value = "last")]
     pub(crate) run: String,
+}
+
+/// `report`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Made from the journal alone: the same journal gives the same bytes. A note that begins with \
+                        `follow-up:` becomes a task in it. --json gives the JSON form on one line."
+)]
+pub(crate) struct Report {
+    #[command(flatten)]
+    pub(crate) run: RunArgument,
+    /// The form
+    #[arg(long, value_name = "FORM", default_value = "md")]
+    pub(crate) format: ReportForm,
+    /// Where to; standard output when left out. A report that is there is replaced
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// The forms of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportForm {
+    /// Markdown.
+    Md,
+    /// One HTML file.
+    Html,
+    /// JSON.
+    Json,
+}
+
+/// `drill`
+#[derive(Debug, Args)]
+pub(crate) struct DrillArguments {
+    #[command(subcommand)]
+    pub(crate) command: DrillCommand,
+}
+
+/// The commands about drills.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DrillCommand {
+    /// Drills, newest first, with outcome, RPO, RTO and trend
+    History(DrillHistory),
+}
+
+/// `drill history`
+#[derive(Debug, Args)]
+pub(crate) struct DrillHistory {
+    /// Only drills in this environment
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) env: Option<String>,
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    pub(crate) limit: usize,
 }
 
 /// `list`

@@ -12,6 +12,7 @@
 //! | `graph`       | what has certainly happened when a step runs: ancestors, dominance   |
 //! | `guard`       | the golden rules, checked on that DAG                                |
 //! | `scope`       | what a step's templates see while a run is under way                 |
+//! | `evidence`    | what a finished step proves: checks, and the levels V0 to V7         |
 //! | `key`         | idempotency keys, and digests that no field order changes            |
 //! | `action`      | the contract between an action and whoever runs it                   |
 //! | `diagnostic`  | mistakes in a runbook, many at a time, each at its line              |
@@ -26,6 +27,7 @@ pub mod diagnostic;
 pub mod document;
 pub mod environment;
 pub mod environment_file;
+pub mod evidence;
 pub mod graph;
 pub mod guard;
 pub mod key;

@@ -8,6 +8,7 @@
 //! | `requests` | what people ask of a run, from any process                 | through the journal        |
 //! | `event`    | what a watcher is told                                     | no                         |
 //! | `view`     | a run as `status` and `report` show it                     | no                         |
+//! | `report`   | a run as a report tells it to somebody who was not there   | no                         |
 //! | `store`    | where records are kept                                     | disk                       |
 //! | `portable` | a run's journal as one file, for another machine           | no                         |
 //! | `holder`   | who holds a lease, and whether that process lives          | looks at processes         |
@@ -25,6 +26,7 @@ pub mod machine;
 pub mod portable;
 pub mod record;
 pub mod redact;
+pub mod report;
 pub mod requests;
 pub mod secrets;
 #[cfg(test)]

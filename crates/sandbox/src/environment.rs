@@ -7,12 +7,13 @@ use crate::disk;
 use crate::endpoints::{Endpoints, Layout};
 use crate::error::SandboxError;
 use crate::providers;
+use crate::seed::SMOKE_EMAIL;
 use crate::sigv4::REGION as S3_REGION;
 use crate::supabase::{ORGANIZATION, REGION};
 use crate::vercel::{PROJECT, TEAM};
 
 /// Secrets that the environment names, each a file of the same name.
-const SECRETS: [&str; 8] = [
+const SECRETS: [&str; 9] = [
     "live_password",
     "masking_key",
     "s3_access_key_id",
@@ -21,6 +22,7 @@ const SECRETS: [&str; 8] = [
     "vercel_token",
     "chat_webhook",
     "cron_secret",
+    "smoke_password",
 ];
 
 /// Writes the file anew.
@@ -111,6 +113,7 @@ vars:
   rls_tests_dir: {tests}
   playback_recording: take-001.ogg
   masking_rules: {masking}
+  smoke_email: {SMOKE_EMAIL}
 secrets:
 "#,
         sources = backup_sources(endpoints),

@@ -38,6 +38,13 @@ const MASKING: (&str, &str) = sample!("masking.yaml");
 const BAD_MIGRATION: (&str, &str) = sample!("damage/20260309090000_tidy_profiles.sql");
 const DELETED_ROWS: (&str, &str) = sample!("damage/deleted_rows.sql");
 
+/// Whom smoke tests sign in as.
+pub(crate) const SMOKE_EMAIL: &str = "pilot00001@example.test";
+/// The secret that holds that account's password.
+pub(crate) const SMOKE_PASSWORD: &str = "smoke_password";
+/// The salt of its hash: the same password gives the same row.
+const SMOKE_SALT: &str = "$2a$06$polarisSmokeUserSalt..";
+
 /// How many rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -111,9 +118,29 @@ pub(crate) async fn seed(ctx: &Ctx, size: SeedSize) -> Result<(), SandboxError> 
     }
     transaction.batch_execute(&rows).await.map_err(failed)?;
     storage::plant(ctx, &transaction, &reference).await?;
+    give_password(ctx, &transaction).await?;
     transaction.commit().await.map_err(failed)?;
     client.batch_execute("analyze").await.map_err(failed)?;
     ctx.change(|world| world.seeded = Some(Timestamp::now()))
+}
+
+/// Nobody knows the passwords of the made-up accounts, save for the one that smoke tests sign in as. A server
+/// without pgcrypto cannot hash it, and nobody can sign in there.
+async fn give_password(ctx: &Ctx, transaction: &Transaction<'_>) -> Result<(), SandboxError> {
+    let password = disk::remembered(&ctx.layout.secret(SMOKE_PASSWORD), disk::random_secret)?;
+    let failed = |source| SandboxError::database("give a password to", SMOKE_EMAIL)(source);
+    let known = "select exists (select 1 from pg_extension where extname = 'pgcrypto')";
+    if !transaction.query_one(known, &[]).await.map_err(failed)?.get::<_, bool>(0) {
+        return Ok(());
+    }
+    transaction
+        .execute(
+            "update auth.users set encrypted_password = extensions.crypt($1, $2) where email = $3",
+            &[&password, &SMOKE_SALT, &SMOKE_EMAIL],
+        )
+        .await
+        .map(drop)
+        .map_err(failed)
 }
 
 /// Breaks the live project.

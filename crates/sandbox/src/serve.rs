@@ -198,6 +198,8 @@ async fn assemble(
         format!("AKIA{}", disk::random_text(16, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"))
     })?;
     let store = Store::open(&layout.s3(), key_id, secret("s3_secret_access_key")?)?;
+    // Whom smoke tests sign in as; `seed` gives that account this password.
+    secret(seed::SMOKE_PASSWORD)?;
     let tokens = Tokens {
         supabase: token("supabase_token", "sbp_")?,
         vercel: secret("vercel_token")?,

@@ -35,7 +35,7 @@ pub(crate) async fn read_whole(
     info: &ObjectInfo,
     depth: Depth,
 ) -> Result<Seen, ActionError> {
-    let tap = read(ctx, at, info).await?;
+    let tap = read(ctx, None, at, info).await?;
     let reader = tap.clone();
     let mut reading = tokio::task::spawn_blocking(move || seen(&reader, depth));
     let _ends_with_us = Cancel(tap.clone());

@@ -188,7 +188,7 @@ impl Writing<'_> {
         depth: Depth,
     ) -> Result<(ObjectInfo, Seen), ActionError> {
         let at = Location::S3 { bucket: self.store.name().into(), key: self.new.key.clone() };
-        let info = inspect(self.ctx, &at).await?;
+        let info = inspect(self.ctx, None, &at).await?;
         if info.size_bytes != digest.size_bytes {
             return Err(other_bytes(&self.url(), "another size"));
         }

@@ -64,7 +64,7 @@ pub struct Check {
     pub name: Option<String>,
     /// Absolute URL, http or https.
     pub url: String,
-    /// GET or HEAD.
+    /// GET or HEAD; `http.journey` sends others.
     #[serde(default)]
     pub method: Verb,
     /// Request headers; a value may be or hold a secret.
@@ -320,33 +320,7 @@ impl<'a> Prepared<'a> {
             Ok(answer) => answer,
             Err(error) => return Some(self.clean(&format!("could not {}", chain(error)))),
         };
-        let expect = self.expect;
-        if answer.status != expect.status {
-            return Some(format!("status {} instead of {}", answer.status, expect.status));
-        }
-        if let Some(text) = expect.contains.as_ref().filter(|text| !contains(&answer.body, text)) {
-            return Some(self.clean(&format!("the body does not contain `{text}`")));
-        }
-        if let Some(problem) = self.json_problem(&answer.body) {
-            return Some(self.clean(&problem));
-        }
-        let took_ms = took.as_millis();
-        let slow = expect.max_ms.filter(|max| took_ms > u128::from(*max))?;
-        Some(format!("it took {took_ms} ms instead of at most {slow} ms"))
-    }
-
-    fn json_problem(&self, body: &[u8]) -> Option<String> {
-        if self.expect.json.is_empty() {
-            return None;
-        }
-        let Ok(body) = serde_json::from_slice::<Value>(body) else {
-            return Some("the body is not JSON".to_owned());
-        };
-        self.expect.json.iter().find_map(|(place, wanted)| match at(&body, place) {
-            None => Some(format!("`{place}` is missing")),
-            Some(found) if found != wanted => Some(format!("`{place}` is {found} instead of {wanted}")),
-            Some(_) => None,
-        })
+        self.expect.problem(answer, took).map(|problem| self.clean(&problem))
     }
 
     fn clean(&self, text: &str) -> String {
@@ -358,11 +332,44 @@ impl<'a> Prepared<'a> {
     }
 }
 
+impl Expect {
+    /// What is wrong with an answer; may hold text of the remote.
+    pub(super) fn problem(&self, answer: &Answer, took: Duration) -> Option<String> {
+        if answer.status != self.status {
+            return Some(format!("status {} instead of {}", answer.status, self.status));
+        }
+        if let Some(text) = self.contains.as_ref().filter(|text| !contains(&answer.body, text)) {
+            return Some(format!("the body does not contain `{text}`"));
+        }
+        if let Some(problem) = self.json_problem(&answer.body) {
+            return Some(problem);
+        }
+        let took_ms = took.as_millis();
+        let slow = self.max_ms.filter(|max| took_ms > u128::from(*max))?;
+        Some(format!("it took {took_ms} ms instead of at most {slow} ms"))
+    }
+
+    fn json_problem(&self, body: &[u8]) -> Option<String> {
+        if self.json.is_empty() {
+            return None;
+        }
+        let Ok(body) = serde_json::from_slice::<Value>(body) else {
+            return Some("the body is not JSON".to_owned());
+        };
+        self.json.iter().find_map(|(place, wanted)| match at(&body, place) {
+            None => Some(format!("`{place}` is missing")),
+            Some(found) if found != wanted => Some(format!("`{place}` is {found} instead of {wanted}")),
+            Some(_) => None,
+        })
+    }
+}
+
 fn contains(body: &[u8], text: &str) -> bool {
     String::from_utf8_lossy(body).contains(text)
 }
 
-fn at<'v>(value: &'v Value, place: &str) -> Option<&'v Value> {
+/// The value at a place: `items.0.name`, or a JSON pointer.
+pub(super) fn at<'v>(value: &'v Value, place: &str) -> Option<&'v Value> {
     if place.starts_with('/') || place.is_empty() {
         return value.pointer(place);
     }
@@ -372,7 +379,8 @@ fn at<'v>(value: &'v Value, place: &str) -> Option<&'v Value> {
     })
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes, in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

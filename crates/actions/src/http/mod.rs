@@ -6,6 +6,9 @@ mod ask;
 mod call;
 mod check;
 mod client;
+mod journey;
+#[cfg(test)]
+mod journey_tests;
 mod poll;
 mod request;
 #[cfg(test)]
@@ -19,6 +22,7 @@ pub(crate) use call::{Api, Call, Reply};
 pub use check::{Check, HttpCheck};
 pub(crate) use check::{Held, holds};
 pub(crate) use client::{Answer, Request, SendError, send};
+pub use journey::Journey;
 pub(crate) use poll::{Look, Wait, pause, until};
 pub use request::HttpRequest;
 pub use request::Verb;

@@ -3,6 +3,7 @@
 
 mod location;
 mod objects;
+mod record;
 mod source;
 mod store;
 mod write;

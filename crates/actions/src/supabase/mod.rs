@@ -2,6 +2,7 @@
 //! keys and API keys, as of 2026. Databases themselves are the business of `postgres`.
 
 mod api;
+mod delete;
 mod jwt;
 mod keys;
 mod label;
@@ -12,6 +13,7 @@ mod rotate_key;
 mod signing;
 
 pub(crate) use api::{project_ref, project_url};
+pub use delete::DeleteProject;
 pub use jwt::RotateJwt;
 pub use keys::ApiKeys;
 pub(crate) use keys::service_key;

@@ -1,4 +1,4 @@
-//! `supabase.create_project`: a fresh project beside the live one. Never deletes a project.
+//! `supabase.create_project`: a fresh project beside the live one. Never deletes a project; `delete` does.
 
 use runbook_core::action::{ActionError, Context, Effect, InForce, Outcome, Preview};
 use runbook_core::secret::SecretText;
@@ -153,11 +153,11 @@ timeout: 20m
     }
 }
 
-fn key(project: &str) -> String {
+pub(super) fn key(project: &str) -> String {
     format!("supabase.project/{project}")
 }
 
-fn full_name(ctx: &Context, name: &str) -> Result<String, ActionError> {
+pub(super) fn full_name(ctx: &Context, name: &str) -> Result<String, ActionError> {
     let name = name.trim();
     let name =
         if name.contains(&ctx.run_short) { name.to_owned() } else { format!("{name}-{}", ctx.run_short) };

@@ -13,6 +13,7 @@ mod needs;
 mod new;
 mod people;
 mod plan;
+mod report;
 mod run;
 mod sandbox;
 mod status;
@@ -21,7 +22,7 @@ use runbook_executor::driver::EngineError;
 use runbook_executor::store::LeaseError;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::arguments::{Arguments, Command, Global, Schema, SchemaKind};
+use crate::arguments::{Arguments, Command, DrillCommand, Global, Schema, SchemaKind};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::screen;
@@ -36,6 +37,10 @@ pub(crate) fn dispatch(ui: &Ui, arguments: &Arguments) -> Result<Exit, Failure> 
         Command::Rollback(given) => run::rollback(ui, global, given),
         Command::Status(given) => status::status(ui, global, given),
         Command::Logs(given) => status::logs(ui, global, given),
+        Command::Report(given) => report::report(ui, global, given),
+        Command::Drill(given) => match &given.command {
+            DrillCommand::History(given) => report::drill_history(ui, global, given),
+        },
         Command::List(given) => journal::list(ui, global, given),
         Command::Verify(given) => journal::verify(ui, global, given),
         Command::Export(given) => journal::export(ui, global, given),

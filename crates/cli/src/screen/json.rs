@@ -126,8 +126,9 @@ pub(crate) fn events_schema() -> Value {
             { "title": "a record of the journal", "required": ["run", "seq", "at"],
               "properties": { "kind": { "not": { "enum": ["run", "progress", "warning", "error", "end"] } } } },
             { "title": "any other line of a command that is no run",
-              "properties": { "kind": { "enum": ["action", "backup", "backup_inspected", "backup_verified", "check", "diagnostic", "doctor", "listed",
-                                                  "plan", "resume_plan", "said", "sandbox", "status", "stopping", "verified"] } },
+              "properties": { "kind": { "enum": ["action", "backup", "backup_inspected", "backup_verified", "check", "diagnostic", "doctor", "drill",
+                                                  "listed", "plan", "report", "resume_plan", "said", "sandbox", "status", "stopping",
+                                                  "verified"] } },
               "not": { "required": ["seq"] } },
         ],
     })

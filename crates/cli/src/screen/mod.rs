@@ -3,21 +3,25 @@
 
 mod backups;
 mod crash;
+mod drills;
 mod end;
 mod fact;
 mod json;
 mod lines;
 mod live;
 mod plan;
+mod report;
 mod status;
 
 pub(crate) use backups::{Shelf, backups, inspection, verification};
 pub(crate) use crash::{DieAfter, DieAtNew};
+pub(crate) use drills::{Drill, drills};
 pub(crate) use end::{end, end_line};
 pub(crate) use json::{JsonLines, events_schema, record_line, sources_left_out};
 pub(crate) use lines::Lines;
 pub(crate) use live::Live;
 pub(crate) use plan::{PlannedStep, plan, plan_line};
+pub(crate) use report::{html, markdown};
 pub(crate) use status::{state_word, status, status_line};
 
 pub(crate) use fact::fact;
@@ -32,7 +36,9 @@ pub(crate) fn local_time(at: Timestamp) -> String {
 
 /// Text of many lines from outside, safe for a terminal.
 pub(crate) fn safe_lines(text: &str) -> String {
-    text.lines().map(|line| format!("{}\n", line.split('\t').map(safe).collect::<Vec<_>>().join("\t"))).collect()
+    text.lines()
+        .map(|line| format!("{}\n", line.split('\t').map(safe).collect::<Vec<_>>().join("\t")))
+        .collect()
 }
 
 /// Text from outside, safe for a terminal: control characters are shown, not sent.

@@ -13,7 +13,7 @@ use crate::machine::{Force, Machine, State, UndoState};
 use crate::record::{Choice, Ended, Final};
 
 /// How it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunOutcome {
     /// All that had to be done is done.

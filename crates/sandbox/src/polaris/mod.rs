@@ -5,6 +5,7 @@
 //! than it would reach the real one.
 
 pub(crate) mod billing;
+mod drills;
 mod jobs;
 mod media;
 
@@ -37,7 +38,8 @@ pub(crate) fn router(ctx: &Ctx) -> Router {
         .route("/api/profiles/{handle}", get(profile))
         .route("/api/messages/count", get(count_messages))
         .route("/api/messages", post(write_message))
-        .route("/api/drills", get(drills))
+        .route("/api/drills", get(list_drills))
+        .merge(self::drills::routes())
         .merge(billing::routes())
         .route("/hooks", get(all_posts))
         .route("/hooks/{name}", post(receive).get(posts))
@@ -184,7 +186,7 @@ async fn count_messages(State(ctx): State<Ctx>) -> Result<Response, Trouble> {
     Ok(Json(json!({ "count": row.get::<_, i64>(0), "distinct": row.get::<_, i64>(1) })).into_response())
 }
 
-async fn drills(State(ctx): State<Ctx>) -> Result<Response, Trouble> {
+async fn list_drills(State(ctx): State<Ctx>) -> Result<Response, Trouble> {
     let client = database(&build(&ctx)?).await?;
     let rows = client
         .query(

@@ -1,5 +1,6 @@
 //! Stand-in for the Supabase Management API (`https://api.supabase.com`), and for what recovery needs of a
-//! project's own URLs: its JWKS and its Storage. Paths, statuses and bodies follow the published description.
+//! project's own URLs: its JWKS, signing in, and its Storage. Paths, statuses and bodies follow the published
+//! description.
 
 mod auth;
 mod database;
@@ -8,10 +9,12 @@ mod project;
 mod rename;
 mod reply;
 mod routes;
+mod sign_in;
 pub(crate) mod storage;
 
 pub(crate) use project::{Phase, Project, provision};
 pub(crate) use routes::router;
+pub(crate) use sign_in::{Denied, bearer, claims, sign_in};
 pub(crate) use storage::Pool;
 
 /// Slug of the one organisation.

@@ -10,7 +10,7 @@ use axum::routing::{delete, get, patch, post};
 use serde_json::json;
 
 use super::reply::Refusal;
-use super::{ORGANIZATION, auth, database, project, rename, storage};
+use super::{ORGANIZATION, auth, database, project, rename, sign_in, storage};
 use crate::shared::Ctx;
 
 /// Everything behind `supabase.api_url` and `supabase.project_url`.
@@ -49,6 +49,8 @@ pub(crate) fn router(ctx: &Ctx) -> Router {
     Router::new()
         .route("/projects/{ref}/auth/v1/.well-known/jwks.json", get(auth::jwks))
         .nest("/projects/{ref}/storage/v1", storage::router(ctx))
+        .route("/projects/{ref}/auth/v1/token", post(sign_in::token))
+        .route("/projects/{ref}/auth/v1/user", get(sign_in::user))
         .merge(api)
         .with_state(ctx.clone())
 }

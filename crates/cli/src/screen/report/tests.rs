@@ -1,0 +1,38 @@
+//! The renderers over one model, which holds what is hostile and what is rare: every text must show as it is.
+
+use runbook_executor::report::Report;
+
+use super::{html, markdown};
+
+fn sample() -> Report {
+    serde_json::from_str(include_str!("sample.json")).unwrap()
+}
+
+#[test]
+fn markdown_shows_every_part() {
+    insta::assert_snapshot!(markdown(&sample()));
+}
+
+#[test]
+fn html_shows_every_part() {
+    let page = html(&sample());
+    // The look has its own file; it would drown the rest.
+    let body = page.split_once("</style>").unwrap().1.to_owned();
+    insta::assert_snapshot!(body);
+}
+
+#[test]
+fn nothing_from_outside_becomes_markup() {
+    let hostile = "<img src=x onerror=alert(1)>\"'& `|` [a](javascript:b) \u{202e}\u{1b}[0m\n# head";
+    let text = include_str!("sample.json")
+        .replace("HOSTILE", &serde_json::to_string(hostile).unwrap().trim_matches('"').to_owned());
+    let report: Report = serde_json::from_str(&text).unwrap();
+    for page in [html(&report), markdown(&report)] {
+        assert!(!page.contains("<img") && !page.contains('\u{1b}') && !page.contains('\u{202e}'), "{page}");
+        assert!(
+            !page.contains("href=\"javascript")
+                && !page.contains("\n# head")
+                && !page.contains("[a](javascript")
+        );
+    }
+}

@@ -136,7 +136,9 @@ fn the_first_own_runbook_of_the_readme_works() {
 fn the_doctor_says_what_is_missing() {
     let world = World::with_backup();
     let said = world.runbook(&["doctor", "--env", "local"]).ended(0);
-    for wanted in ["database live: PostgreSQL", "; identity ", "backups: 1 dumps", "Vercel: the token", "pg_dump for"] {
+    for wanted in
+        ["database live: PostgreSQL", "; identity ", "backups: 1 dumps", "Vercel: the token", "pg_dump for"]
+    {
         assert!(said.stdout.contains(wanted), "{wanted} is not in\n{}", said.stdout);
     }
     assert!(said.stdout.contains("· unproven  notify chat") && !said.stdout.contains('✗'), "{}", said.stdout);
@@ -152,14 +154,18 @@ fn the_doctor_says_what_is_missing() {
     world.write("strict/environments/local.yaml", own);
     world.write("strict/page.yaml", "name: page\ntitle: P\nkind: incident\nsteps:\n  - id: a\n    uses: notify\n    with: { to: nobody, text: x }\n");
     let folder = world.folder().join("strict");
-    let strict = world.runbook(&["--json", "doctor", "--env", "local", "--dir", folder.to_str().unwrap()]).ended(4);
+    let strict =
+        world.runbook(&["--json", "doctor", "--env", "local", "--dir", folder.to_str().unwrap()]).ended(4);
     let bad: Vec<String> = strict
         .lines()
         .iter()
         .filter(|line| line["ok"] == false)
         .map(|line| line["what"].as_str().unwrap().to_owned())
         .collect();
-    assert!(bad.contains(&"age of the newest backup".into()) && bad.contains(&"last passing drill".into()), "{bad:?}");
+    assert!(
+        bad.contains(&"age of the newest backup".into()) && bad.contains(&"last passing drill".into()),
+        "{bad:?}"
+    );
     assert!(bad.iter().any(|what| what == "notify nobody" || what == "runbooks"), "{bad:?}");
     let staging = world.runbook(&["doctor", "--env", "staging"]).ended(4);
     assert!(staging.stdout.contains("SUPABASE_ACCESS_TOKEN"), "{}", staging.stdout);

@@ -83,7 +83,11 @@ fn every_workflow_is_yaml_with_a_schedule_and_a_command() {
     let found: BTreeSet<String> = workflows
         .iter()
         .map(|(path, text)| {
-            assert!(text.contains("on:\n  schedule:\n    - cron: \"") && !text.contains('\t'), "{}", path.display());
+            assert!(
+                text.contains("on:\n  schedule:\n    - cron: \"") && !text.contains('\t'),
+                "{}",
+                path.display()
+            );
             let name = path.file_stem().unwrap().to_str().unwrap();
             assert!(text.contains(&format!("\njobs:\n  {name}:\n")), "{}", path.display());
             text.lines()

@@ -103,8 +103,10 @@ pub(crate) enum Command {
     /// What the backup bucket holds, how far a backup can be trusted, what is inside it
     Backups(Backups),
     /// Prove, read-only, that this machine and an environment are ready
-    #[command(after_help = "Exit status: 0 everything that the runbooks need is there · 4 something is missing, wrong or too old\n\
-                            3 the environment file has mistakes. A scheduler may take anything but 0 for a reason to tell somebody.")]
+    #[command(
+        after_help = "Exit status: 0 everything that the runbooks need is there · 4 something is missing, wrong or too old\n\
+                            3 the environment file has mistakes. A scheduler may take anything but 0 for a reason to tell somebody."
+    )]
     Doctor(Doctor),
     /// A private Postgres, S3, Supabase and Vercel to rehearse on
     Sandbox(Sandbox),

@@ -97,9 +97,12 @@ pub async fn inspect(ctx: &Context, backup: Backup, wanted: Wanted) -> Result<In
     if inside.rows_from == RowsFrom::Unknown
         && let Some(index) = index(ctx, &at).await?
     {
-        inside.counted(index.tables.into_iter().map(|table| {
-            (format!("{}.{}", table.schema, table.name), (table.rows, Some(table.length)))
-        }));
+        inside.counted(
+            index
+                .tables
+                .into_iter()
+                .map(|table| (format!("{}.{}", table.schema, table.name), (table.rows, Some(table.length)))),
+        );
         inside.rows_from = RowsFrom::Index;
     }
     if inside.rows_from == RowsFrom::Unknown && wanted.rows {
@@ -191,7 +194,9 @@ fn archive(reader: &ArchiveReader<Source>, wanted: Wanted) -> Result<Inside, Dum
 
 fn add(sql: &mut String, more: &str) -> Result<(), DumpError> {
     if sql.len() + more.len() > SCHEMA_BYTES_MAX {
-        return Err(DumpError::Unsupported { what: format!("a schema of more than {SCHEMA_BYTES_MAX} bytes") });
+        return Err(DumpError::Unsupported {
+            what: format!("a schema of more than {SCHEMA_BYTES_MAX} bytes"),
+        });
     }
     sql.push_str(more);
     Ok(())
@@ -202,7 +207,9 @@ fn plain(mut reader: SqlReader<Source>, wanted: Wanted) -> Result<Inside, DumpEr
     let (mut tables, mut schema) = (Vec::new(), wanted.schema.then(String::new));
     while let Some(event) = reader.next_event()? {
         match event {
-            Event::CopyStart(copy) => tables.push(InspectedTable { name: name(&copy), rows: Some(0), bytes: None }),
+            Event::CopyStart(copy) => {
+                tables.push(InspectedTable { name: name(&copy), rows: Some(0), bytes: None })
+            }
             Event::CopyRows(lines) => {
                 if let Some(rows) = tables.last_mut().and_then(|table| table.rows.as_mut()) {
                     *rows += memchr::memchr_iter(b'\n', lines).count() as u64;
@@ -212,8 +219,10 @@ fn plain(mut reader: SqlReader<Source>, wanted: Wanted) -> Result<Inside, DumpEr
                 if let Some(made) = made(statement.kind) {
                     *objects.entry(made.to_owned()).or_default() += 1;
                 }
-                let is_data =
-                    matches!(statement.kind, Kind::Insert | Kind::SetSequence | Kind::LargeObject | Kind::Transaction);
+                let is_data = matches!(
+                    statement.kind,
+                    Kind::Insert | Kind::SetSequence | Kind::LargeObject | Kind::Transaction
+                );
                 if let Some(sql) = schema.as_mut().filter(|_| !is_data) {
                     add(sql, statement.sql)?;
                     add(sql, "\n\n")?;

@@ -19,7 +19,8 @@ use crate::typed::{About, Done, Typed};
 /// A `.sha256` file holds one line; more is something else.
 const SUM_BYTES_MAX: usize = 64 << 10;
 /// Endings of files that lie beside dumps and are none.
-const COMPANIONS: &[&str] = &[".sha256", ".json", ".txt", ".log", ".md5", ".asc", ".sig", ".yaml", ".tmp", ".lock"];
+const COMPANIONS: &[&str] =
+    &[".sha256", ".json", ".txt", ".log", ".md5", ".asc", ".sig", ".yaml", ".tmp", ".lock"];
 
 /// Parameters of `backup.select`.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -128,7 +128,9 @@ impl Typed for Verify {
             let code = if first.id == "sha256" { "checksum-mismatch" } else { "unverified" };
             return Err(ActionError::refused(format!("trust `{}`: {}", found.url, all.join("; ")))
                 .code(code)
-                .hint("Do not restore it. Look at the run that made it, and at who can write to the bucket."));
+                .hint(
+                    "Do not restore it. Look at the run that made it, and at who can write to the bucket.",
+                ));
         }
         let summary = format!(
             "{}: {} tables, {} rows, {} checks",
@@ -169,7 +171,8 @@ impl Checks {
     }
 
     fn level(&self) -> Option<Level> {
-        let bad = self.0.iter().filter(|check| check.verdict == Verdict::Failed).map(|check| check.level).min();
+        let bad =
+            self.0.iter().filter(|check| check.verdict == Verdict::Failed).map(|check| check.level).min();
         match bad {
             None => Some(Level::V2),
             Some(Level::V0) => None,
@@ -262,13 +265,25 @@ fn structure(
 ) {
     if let Some(blocks) = contents.blocks {
         // An entry without its data is an error of the reader.
-        checks.add(Level::V2, "blocks", "data of every entry", format!("{blocks} blocks, none missing"), true);
+        checks.add(
+            Level::V2,
+            "blocks",
+            "data of every entry",
+            format!("{blocks} blocks, none missing"),
+            true,
+        );
     }
     let held = format!("{} tables, {} rows", contents.tables.len(), contents.rows());
     match index {
         None => checks.left(Level::V2, "index", "no index lies beside it"),
         Some((_, false)) => {
-            checks.add(Level::V2, "index", "the index that was recorded", "another one, by its sha256", false);
+            checks.add(
+                Level::V2,
+                "index",
+                "the index that was recorded",
+                "another one, by its sha256",
+                false,
+            );
         }
         Some((None, true)) => checks.add(Level::V2, "index", "an index", "something else", false),
         Some((Some(index), true)) => {

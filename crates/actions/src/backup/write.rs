@@ -16,7 +16,8 @@ use tokio::sync::mpsc;
 use super::catalog::{SUM_BYTES_MAX, SUM_ENDING, recorded_sum};
 use super::reading::Depth;
 use super::writing::{
-    Digest, Mark, Sent, Writing, clear, day_key, fits_in_a_key, note, occupied, part_bytes, settings, sum_line,
+    Digest, Mark, Sent, Writing, clear, day_key, fits_in_a_key, note, occupied, part_bytes, settings,
+    sum_line,
 };
 use crate::s3::{NewObject, Store, ascii};
 use crate::typed::{About, Done, Typed};
@@ -155,7 +156,8 @@ impl Typed for Write {
                 Err(_) => format!("`{}`, which is not there yet", path.display()),
             },
         };
-        let lines = vec![format!("writes {size} to s3://{}/{key}, and its sha256 beside it", settings.bucket)];
+        let lines =
+            vec![format!("writes {size} to s3://{}/{key}, and its sha256 beside it", settings.bucket)];
         Ok(Preview::Changes { lines, destroys: None })
     }
 }
@@ -209,7 +211,8 @@ async fn make(
     };
     mark.save(ctx).await?;
     let (send, pieces) = mpsc::channel(1);
-    let (part, news, total) = (part_bytes(PART_MIB, digest.size_bytes), ctx.progress.clone(), digest.size_bytes);
+    let (part, news, total) =
+        (part_bytes(PART_MIB, digest.size_bytes), ctx.progress.clone(), digest.size_bytes);
     let reading = tokio::task::spawn_blocking(move || {
         let mut done = 0;
         pieces_of(&from, part, |piece| {

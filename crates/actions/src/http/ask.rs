@@ -67,7 +67,9 @@ pub(crate) async fn ask(question: Question<'_>) -> Result<Value, ActionError> {
     };
     if let Some(login) = login {
         let mut value = HeaderValue::try_from(login).map_err(|_| {
-            ActionError::refused(format!("{attempted}: its credential holds characters that no header can carry"))
+            ActionError::refused(format!(
+                "{attempted}: its credential holds characters that no header can carry"
+            ))
         })?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
@@ -79,8 +81,8 @@ pub(crate) async fn ask(question: Question<'_>) -> Result<Value, ActionError> {
     let body = question.form.map(str::as_bytes);
     let request = Request { method, url, headers, body, deadline: DEADLINE, bytes_max: BYTES_MAX };
     let answered = send(&request).await;
-    let answered = answered
-        .map_err(|error| ActionError::unchanged(format!("{attempted}: no answer")).because(error))?;
+    let answered =
+        answered.map_err(|error| ActionError::unchanged(format!("{attempted}: no answer")).because(error))?;
     if !(200..300).contains(&answered.status) {
         let said = answer::message(&answered.body, &hidden);
         let body = serde_json::from_slice(&answered.body).unwrap_or(Value::Null);
@@ -92,7 +94,6 @@ pub(crate) async fn ask(question: Question<'_>) -> Result<Value, ActionError> {
             _ => error,
         });
     }
-    serde_json::from_slice(&answered.body).map_err(|error| {
-        ActionError::refused(format!("{attempted}: the answer is not JSON")).because(error)
-    })
+    serde_json::from_slice(&answered.body)
+        .map_err(|error| ActionError::refused(format!("{attempted}: the answer is not JSON")).because(error))
 }

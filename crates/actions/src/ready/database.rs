@@ -3,7 +3,7 @@
 use runbook_core::action::{ActionError, Context};
 
 use super::Proof;
-use crate::postgres::{connect, Session};
+use crate::postgres::{Session, connect};
 
 /// Tables that are named when they cannot be read.
 const NAMED_MAX: usize = 3;
@@ -51,7 +51,8 @@ pub(super) async fn database(ctx: &Context, name: &str) -> Result<Proof, ActionE
         }
         None => said.push("the role may not ask for its identity".into()),
     }
-    let rights = [("superuser", is(2)), ("sees all rows", is(2) || is(3)), ("creates databases", is(2) || is(4))];
+    let rights =
+        [("superuser", is(2)), ("sees all rows", is(2) || is(3)), ("creates databases", is(2) || is(4))];
     let rights: Vec<&str> = rights.iter().filter(|(_, has)| *has).map(|(word, _)| *word).collect();
     said.push(if rights.is_empty() { "no special rights".into() } else { rights.join(", ") });
     if !is(5) {

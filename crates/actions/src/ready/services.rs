@@ -71,7 +71,8 @@ pub(super) async fn supabase(ctx: &Context) -> Result<Proof, ActionError> {
         who: Who::Bearer(ctx.secrets.reveal(&settings.token)?),
         form: None,
     });
-    let answer = answer.await.map_err(|error| permitted(error, "a personal access token", "supabase.token"))?;
+    let answer =
+        answer.await.map_err(|error| permitted(error, "a personal access token", "supabase.token"))?;
     Ok(Proof::proven(match (&settings.project, answer["status"].as_str()) {
         (Some(project), Some(status)) => format!("the token may read project {project}, which is {status}"),
         _ => "the token may list projects".into(),
@@ -92,7 +93,10 @@ pub(super) async fn vercel(ctx: &Context) -> Result<Proof, ActionError> {
     let path = ["v10", "projects", settings.project.as_str(), "env"];
     let env = ask(question("list the environment variables", &path)?).await.map_err(wrong)?;
     let variables = env["envs"].as_array().map_or(0, Vec::len);
-    Ok(Proof::proven(format!("the token may read project {} and its {variables} variables", settings.project)))
+    Ok(Proof::proven(format!(
+        "the token may read project {} and its {variables} variables",
+        settings.project
+    )))
 }
 
 /// A webhook cannot be asked anything: only its address is looked at.
@@ -121,7 +125,8 @@ pub(super) fn notify(ctx: &Context, name: &str) -> Result<Proof, ActionError> {
 pub(super) async fn paypal(ctx: &Context) -> Result<Proof, ActionError> {
     let settings = ctx.environment.paypal.as_ref().ok_or_else(|| not_named("paypal"))?;
     let base = settings.api_url.as_deref().unwrap_or("https://api-m.paypal.com");
-    let who = Who::Basic(ctx.secrets.reveal(&settings.client_id)?, ctx.secrets.reveal(&settings.client_secret)?);
+    let who =
+        Who::Basic(ctx.secrets.reveal(&settings.client_id)?, ctx.secrets.reveal(&settings.client_secret)?);
     let wrong = |error| permitted(error, "client id and secret of the REST application", "paypal");
     let token = ask(Question {
         system: "PayPal",
@@ -228,7 +233,9 @@ pub(super) async fn github(ctx: &Context) -> Result<Proof, ActionError> {
         who: Who::Bearer(ctx.secrets.reveal(&settings.token)?),
         form: None,
     });
-    issues.await.map_err(|error| permitted(error, "a token that may read and write issues", "github.token"))?;
+    issues
+        .await
+        .map_err(|error| permitted(error, "a token that may read and write issues", "github.token"))?;
     Ok(Proof::proven(format!("the token may read issues of {}; writing was not tried", settings.repository)))
 }
 
@@ -256,14 +263,20 @@ pub(super) async fn cloudflare(ctx: &Context) -> Result<Proof, ActionError> {
         who: Who::Bearer(ctx.secrets.reveal(&settings.token)?),
         form: None,
     });
-    records.await.map_err(|error| permitted(error, "a token with DNS Write on the zone", "cloudflare.token"))?;
-    Ok(Proof::proven(format!("the token may read the records of zone {}; writing was not tried", settings.zone)))
+    records
+        .await
+        .map_err(|error| permitted(error, "a token with DNS Write on the zone", "cloudflare.token"))?;
+    Ok(Proof::proven(format!(
+        "the token may read the records of zone {}; writing was not tried",
+        settings.zone
+    )))
 }
 
 /// Adds which setting to look at, where the service said no.
 fn permitted(error: ActionError, wants: &str, setting: &str) -> ActionError {
     if error.code == Some("not-permitted") {
-        return error.hint(format!("`{setting}` must be {wants}: it is wrong, has ended, or lacks a permission."));
+        return error
+            .hint(format!("`{setting}` must be {wants}: it is wrong, has ended, or lacks a permission."));
     }
     error
 }

@@ -12,7 +12,9 @@ use runbook_core::workflow::StepPath;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::arguments::{Backups, BackupsCommand, BackupsInspect, BackupsList, BackupsPlace, BackupsVerify, Global};
+use crate::arguments::{
+    Backups, BackupsCommand, BackupsInspect, BackupsList, BackupsPlace, BackupsVerify, Global,
+};
 use crate::command::{check, needs, plan, sandbox};
 use crate::exit::Exit;
 use crate::failure::Failure;

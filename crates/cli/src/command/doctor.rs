@@ -80,7 +80,8 @@ pub(crate) fn doctor(ui: &Ui, global: &Global, given: &Doctor) -> Result<Exit, F
     }
     let bad = findings.iter().filter(|finding| finding.state == State::Bad).count();
     let unproven = findings.iter().filter(|finding| finding.state == State::Unproven).count();
-    let open = if unproven == 0 { String::new() } else { format!(", {unproven} cannot be proven by looking") };
+    let open =
+        if unproven == 0 { String::new() } else { format!(", {unproven} cannot be proven by looking") };
     if bad == 0 {
         ui.remark(&format!("\nready: {} looked at{open}", count(findings.len(), "thing")));
         return Ok(Exit::Succeeded);
@@ -139,9 +140,10 @@ fn environment(
     findings.push(runbooks(&needs));
     let missing = reading.missing_secrets();
     findings.push(match missing.as_slice() {
-        [] => {
-            Finding::good("secrets", format!("{} have a value", count(reading.environment().secrets.len(), "secret")))
-        }
+        [] => Finding::good(
+            "secrets",
+            format!("{} have a value", count(reading.environment().secrets.len(), "secret")),
+        ),
         missing => {
             let all = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             Finding::bad("secrets", all).hint("each names where its value is looked for: put it there")
@@ -185,7 +187,9 @@ async fn systems(reading: &Reading, needs: &Needs) -> Vec<Finding> {
     while let Some(answer) = asked.join_next().await {
         match answer {
             Ok(answer) => answers.push(answer),
-            Err(error) => findings.push(Finding::bad("the doctor itself", format!("a probe ended early: {error}"))),
+            Err(error) => {
+                findings.push(Finding::bad("the doctor itself", format!("a probe ended early: {error}")))
+            }
         }
     }
     answers.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -234,7 +238,8 @@ async fn tools(reading: &Reading, answers: &[(System, Result<Proof, ActionError>
         findings.push(match tool_for(major).await {
             Ok(tool) => Finding::good(what, format!("{} at {}", tool.version, tool.path.display())),
             Err(error) => {
-                let finding = Finding::bad(what, reading.redact(&format!("could not {}", plan::chain(&error))));
+                let finding =
+                    Finding::bad(what, reading.redact(&format!("could not {}", plan::chain(&error))));
                 match error.hint {
                     Some(hint) => finding.hint(hint),
                     None => finding,
@@ -262,9 +267,15 @@ async fn freshness(reading: &Reading, needs: &Needs, context: &Context) -> Findi
     let age = Timestamp::now().duration_since(newest.taken_at);
     let age = Duration::try_from(age).unwrap_or_default();
     match rpo {
-        None => Finding::new(what, State::Unproven, format!("{} old; no RPO is set to compare with", duration(age)))
-            .hint("set `readiness: { rpo: 24h }` in the environment file"),
-        Some(rpo) if age <= rpo => Finding::good(what, format!("{} old, RPO {}", duration(age), duration(rpo))),
+        None => Finding::new(
+            what,
+            State::Unproven,
+            format!("{} old; no RPO is set to compare with", duration(age)),
+        )
+        .hint("set `readiness: { rpo: 24h }` in the environment file"),
+        Some(rpo) if age <= rpo => {
+            Finding::good(what, format!("{} old, RPO {}", duration(age), duration(rpo)))
+        }
         Some(rpo) => Finding::bad(what, format!("{} old, over the RPO of {}", duration(age), duration(rpo)))
             .hint("take one now: `runbook run runbooks/backup.yaml`; then look why the schedule did not"),
     }
@@ -286,10 +297,12 @@ fn drills(reading: &Reading, needs: &Needs, env: &str, state_dir: &Path) -> Find
             Finding::good(what, format!("{} ago, one every {}", duration(age), duration(wanted)))
         }
         (Some(age), Some(wanted)) => {
-            Finding::bad(what, format!("{} ago, one every {} is wanted", duration(age), duration(wanted))).hint(hint)
+            Finding::bad(what, format!("{} ago, one every {} is wanted", duration(age), duration(wanted)))
+                .hint(hint)
         }
         (None, Some(wanted)) => {
-            Finding::bad(what, format!("none in this journal, one every {} is wanted", duration(wanted))).hint(hint)
+            Finding::bad(what, format!("none in this journal, one every {} is wanted", duration(wanted)))
+                .hint(hint)
         }
         (age, None) => {
             let said = age.map_or("none in this journal".into(), |age| format!("{} ago", duration(age)));

@@ -58,7 +58,12 @@ pub(crate) fn backups(shelf: &Shelf<'_>) -> String {
         let _ = writeln!(text, "{}", line(dump, *now));
     }
     if catalog.dumps.len() > *limit {
-        let _ = writeln!(text, "  and {} older; --limit {} shows all", catalog.dumps.len() - limit, catalog.dumps.len());
+        let _ = writeln!(
+            text,
+            "  and {} older; --limit {} shows all",
+            catalog.dumps.len() - limit,
+            catalog.dumps.len()
+        );
     }
     match (catalog.newest_verified(), rpo) {
         (None, _) => text.push_str("\n✗ none of them has a recorded sha256: a restore takes none of them\n"),
@@ -66,7 +71,11 @@ pub(crate) fn backups(shelf: &Shelf<'_>) -> String {
             let old = duration(age(newest.taken_at, *now));
             let within = Shelf::is_within(newest.taken_at, *rpo, *now);
             let (sign, word) = if within { ("✓", "within") } else { ("✗", "OVER") };
-            let _ = writeln!(text, "\n{sign} the newest verified one is {old} old: {word} the RPO of {}", duration(*rpo));
+            let _ = writeln!(
+                text,
+                "\n{sign} the newest verified one is {old} old: {word} the RPO of {}",
+                duration(*rpo)
+            );
         }
         (Some(newest), None) => {
             let old = duration(age(newest.taken_at, *now));
@@ -122,7 +131,10 @@ pub(crate) fn verification(found: &Verification, env: &str) -> String {
     };
     let _ = writeln!(text, "\nproven {reached}");
     if found.failed().next().is_some() {
-        let _ = writeln!(text, "\nnext: runbook backups list --env {env}     pick an older one, and find out why");
+        let _ = writeln!(
+            text,
+            "\nnext: runbook backups list --env {env}     pick an older one, and find out why"
+        );
     } else {
         let _ = writeln!(text, "\nnext: runbook backups inspect --env {env}");
     }
@@ -155,7 +167,8 @@ pub(crate) fn inspection(found: &Inspection, env: &str) -> String {
     known("server", &found.server_version, &mut text);
     known("pg_dump", &found.pg_dump_version, &mut text);
     known("compression", &found.compression, &mut text);
-    let objects: Vec<String> = found.objects.iter().map(|(what, number)| format!("{number} {what}")).collect();
+    let objects: Vec<String> =
+        found.objects.iter().map(|(what, number)| format!("{number} {what}")).collect();
     if !objects.is_empty() {
         text.push_str("  objects\n");
         crate::words::wrap(&mut text, &safe(&objects.join(", ")), 4, 80);

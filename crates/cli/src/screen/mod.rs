@@ -32,7 +32,9 @@ pub(crate) fn local_time(at: Timestamp) -> String {
 
 /// Text of many lines from outside, safe for a terminal.
 pub(crate) fn safe_lines(text: &str) -> String {
-    text.lines().map(|line| format!("{}\n", line.split('\t').map(safe).collect::<Vec<_>>().join("\t"))).collect()
+    text.lines()
+        .map(|line| format!("{}\n", line.split('\t').map(safe).collect::<Vec<_>>().join("\t")))
+        .collect()
 }
 
 /// Text from outside, safe for a terminal: control characters are shown, not sent.

@@ -85,7 +85,10 @@ impl Typed for Prune {
     type Params = PruneParams;
     type Outputs = PruneOutputs;
     const ABOUT: About = About {
-        permissions: &["s3:ListBucket, s3:GetObject, s3:DeleteObject", "s3:GetObjectRetention, s3:GetObjectLegalHold"],
+        permissions: &[
+            "s3:ListBucket, s3:GetObject, s3:DeleteObject",
+            "s3:GetObjectRetention, s3:GetObjectLegalHold",
+        ],
         has_plan: true,
         ..About::new(
             "backup.prune",
@@ -139,7 +142,8 @@ async fn look(ctx: &Context, store: &Store, params: &PruneParams) -> Result<Foun
         return Err(ActionError::refused("prune the backups: `daily` must keep at least one day"));
     }
     let (settings, prefix) = settings(ctx)?;
-    let files = settings.storage_prefix.clone().unwrap_or_else(|| format!("storage/{}", ctx.environment.name));
+    let files =
+        settings.storage_prefix.clone().unwrap_or_else(|| format!("storage/{}", ctx.environment.name));
     let files = format!("{}/", files.trim_end_matches('/'));
     let (dumps, manifests) = (store.list(&prefix).await?, store.list(&files).await?);
     let days = days(&dumps, &prefix, &manifests, &files);
@@ -173,7 +177,8 @@ async fn held(
     days: &BTreeMap<Date, Day>,
     going: &[Date],
 ) -> Result<BTreeMap<Date, String>, ActionError> {
-    let objects = going.iter().flat_map(|date| days[date].objects().map(|object| (*date, object.key.clone())));
+    let objects =
+        going.iter().flat_map(|date| days[date].objects().map(|object| (*date, object.key.clone())));
     let found: Vec<Option<(Date, String)>> = stream::iter(objects.collect::<Vec<_>>())
         .map(|(date, key)| async move {
             let lock = store.about(&key).await?.and_then(|about| about.lock);

@@ -105,7 +105,12 @@ pub(super) struct Decision {
 }
 
 /// Puts a listing into days. Keys of other shapes belong to no day and are never touched.
-pub(super) fn days(dumps: &[Listed], prefix: &str, files: &[Listed], files_prefix: &str) -> BTreeMap<Date, Day> {
+pub(super) fn days(
+    dumps: &[Listed],
+    prefix: &str,
+    files: &[Listed],
+    files_prefix: &str,
+) -> BTreeMap<Date, Day> {
     let mut days: BTreeMap<Date, Day> = BTreeMap::new();
     for object in dumps {
         if let Some(date) = day_of(&object.key, prefix) {
@@ -128,7 +133,8 @@ fn day_of(key: &str, prefix: &str) -> Option<Date> {
     let mut parts = key.strip_prefix(prefix)?.split('/');
     let mut number = |digits: usize| {
         let part = parts.next()?;
-        (part.len() == digits && part.bytes().all(|b| b.is_ascii_digit())).then(|| part.parse::<i16>().ok())?
+        (part.len() == digits && part.bytes().all(|b| b.is_ascii_digit()))
+            .then(|| part.parse::<i16>().ok())?
     };
     let (year, month, day) = (number(4)?, number(2)?, number(2)?);
     let name = parts.next()?;
@@ -166,9 +172,9 @@ pub(super) fn decide(days: &BTreeMap<Date, Day>, keep: Keep, now: Timestamp) -> 
     }
     let mut decision = Decision::default();
     for (date, day) in days {
-        let old = day
-            .newest_write()
-            .is_some_and(|at| Duration::try_from(reference.duration_since(at)).is_ok_and(|age| age >= keep.min_age));
+        let old = day.newest_write().is_some_and(|at| {
+            Duration::try_from(reference.duration_since(at)).is_ok_and(|age| age >= keep.min_age)
+        });
         let stays = if verified.first() == Some(date) {
             Some(Stays::LastVerified)
         } else if daily.contains(date) {
@@ -316,9 +322,16 @@ mod tests {
     fn a_lock_and_strange_names_are_left_alone() {
         let mut objects = bucket(now(), 60, |_| true);
         let last = objects.last().unwrap().key.clone();
-        let object = |key: &str| Listed { key: key.into(), size_bytes: 1, last_modified: Some(Timestamp::UNIX_EPOCH) };
+        let object =
+            |key: &str| Listed { key: key.into(), size_bytes: 1, last_modified: Some(Timestamp::UNIX_EPOCH) };
         objects.push(object(&format!("{last}{LOCK_ENDING}")));
-        for strange in ["db/x/readme.txt", "db/x/2020/13/01/a", "db/x/2020/1/1/a", "db/x/2020/01/01/a/b", "db/y/2020/01/01/a"] {
+        for strange in [
+            "db/x/readme.txt",
+            "db/x/2020/13/01/a",
+            "db/x/2020/1/1/a",
+            "db/x/2020/01/01/a/b",
+            "db/y/2020/01/01/a",
+        ] {
             objects.push(object(strange));
         }
         let (days, decision) = decided(&objects, keep(3, 1), now());

@@ -54,7 +54,8 @@ impl Bench {
 
     fn there(&self, back: i64) -> bool {
         let key = Self::key(back);
-        let all = ["", ".sha256", ".index.json"].map(|ending| self.bucket.path(&format!("{key}{ending}")).exists());
+        let all =
+            ["", ".sha256", ".index.json"].map(|ending| self.bucket.path(&format!("{key}{ending}")).exists());
         assert!(all.iter().all(|there| *there == all[0]), "a day goes whole: {key}");
         all[0]
     }

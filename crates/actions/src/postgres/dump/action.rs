@@ -213,12 +213,7 @@ fn object(ctx: &Context, key: &str, source: &Source, tool: &Tool) -> NewObject {
 }
 
 /// pg_dump with everything about the connection in its environment.
-fn command(
-    ctx: &Context,
-    params: &DumpParams,
-    source: &Source,
-    tool: &Tool,
-) -> Result<Command, ActionError> {
+fn command(ctx: &Context, params: &DumpParams, source: &Source, tool: &Tool) -> Result<Command, ActionError> {
     let at = &params.connection;
     let mut command = Command::new(&tool.path);
     for (name, _) in std::env::vars_os() {
@@ -303,9 +298,11 @@ async fn stream(
 fn broken(label: &str, error: Option<Broken>) -> ActionError {
     let attempted = format!("dump `{label}`");
     match error {
-        Some(Broken::Dump(error)) => ActionError::refused(format!("{attempted}: pg_dump wrote no whole archive"))
-            .because(error)
-            .code("bad-dump"),
+        Some(Broken::Dump(error)) => {
+            ActionError::refused(format!("{attempted}: pg_dump wrote no whole archive"))
+                .because(error)
+                .code("bad-dump")
+        }
         Some(error) => ActionError::unchanged(attempted).because(error),
         None => ActionError::unchanged(attempted),
     }

@@ -110,11 +110,8 @@ pub(super) async fn fence(ctx: &Context) -> Result<u32, ActionError> {
     for pid in old_ones(ctx) {
         let Some(target) = Pid::from_raw(i32::try_from(pid).unwrap_or(0)) else { continue };
         let leads = getpgid(Some(target)).is_ok_and(|group| group == target);
-        let killed = if leads {
-            kill_process_group(target, Signal::KILL)
-        } else {
-            kill_process(target, Signal::KILL)
-        };
+        let killed =
+            if leads { kill_process_group(target, Signal::KILL) } else { kill_process(target, Signal::KILL) };
         if killed.is_ok() {
             ended += 1;
         }
@@ -192,5 +189,7 @@ fn boot_id() -> String {
 }
 
 fn pid_space() -> String {
-    std::fs::read_link("/proc/self/ns/pid").map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+    std::fs::read_link("/proc/self/ns/pid")
+        .map(|path| path.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }

@@ -16,9 +16,9 @@ pub(super) fn failure(label: &str, status: &str, said: &str) -> ActionError {
             "This pg_dump is older than the server. Install one of the server's version, or set RUNBOOK_PG_BIN.",
         )
     } else if has("row-level security policy") {
-        ActionError::refused(attempted)
-            .code("not-permitted")
-            .hint("The role may not see all rows. Dump as the owner of the tables, or as a role with BYPASSRLS.")
+        ActionError::refused(attempted).code("not-permitted").hint(
+            "The role may not see all rows. Dump as the owner of the tables, or as a role with BYPASSRLS.",
+        )
     } else if has("permission denied") || has("must be owner") {
         ActionError::refused(attempted).code("not-permitted").hint(
             "Give the role the right to read what is named below (`pg_read_all_data`), or leave its schema out \
@@ -32,9 +32,9 @@ pub(super) fn failure(label: &str, status: &str, said: &str) -> ActionError {
         ActionError::refused(attempted)
             .hint("Name the authority's certificate as the connection's `ca`, or in PGSSLROOTCERT.")
     } else if has("lock timeout") || has("could not obtain lock") {
-        ActionError::unchanged(attempted)
-            .code("locked")
-            .hint("Somebody holds a lock on a table, such as a migration. It is tried again; see `lock_wait`.")
+        ActionError::unchanged(attempted).code("locked").hint(
+            "Somebody holds a lock on a table, such as a migration. It is tried again; see `lock_wait`.",
+        )
     } else if has("No space left on device") {
         ActionError::refused(attempted).hint("The server's disk is full.")
     } else {
@@ -76,7 +76,11 @@ mod tests {
             assert_eq!(error.aftermath, Aftermath::Refused, "{said}");
             assert!(error.hint.is_some() && error.source.is_some());
         }
-        for said in ["", "pg_dump: error: server closed the connection", "ERROR: canceling statement due to lock timeout"] {
+        for said in [
+            "",
+            "pg_dump: error: server closed the connection",
+            "ERROR: canceling statement due to lock timeout",
+        ] {
             let error = failure("db", "exit status: 1", said);
             assert_eq!(error.aftermath, Aftermath::Unchanged { retry_after: None }, "{said}");
         }

@@ -61,7 +61,11 @@ impl Bench {
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap().flatten() {
                 let path = entry.path();
-                if path.is_dir() { folders.push(path) } else { found.push(path.to_string_lossy().into_owned()) }
+                if path.is_dir() {
+                    folders.push(path)
+                } else {
+                    found.push(path.to_string_lossy().into_owned())
+                }
             }
         }
         found
@@ -93,7 +97,10 @@ async fn a_dump_is_read_back_indexed_and_has_its_sha256_beside_it() {
     assert_eq!(index.dump.sha256, done.sha256);
     let people = index.tables.iter().find(|table| table.name == "people").unwrap();
     assert_eq!((people.rows, people.columns.as_slice()), (1000, &["id".to_owned(), "name".to_owned()][..]));
-    let text = bench.database.client.query_one("select string_agg(id || E'\\t' || name || E'\\n', '' order by id) from people", &[]);
+    let text = bench
+        .database
+        .client
+        .query_one("select string_agg(id || E'\\t' || name || E'\\n', '' order by id) from people", &[]);
     assert_eq!(people.sha256, hash(text.await.unwrap().get::<_, String>(0).as_bytes()));
     let sum = bench.text(&format!("{index_key}.sha256"));
     assert!(sum.starts_with(&hash(bench.text(&index_key).as_bytes())), "{sum}");

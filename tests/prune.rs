@@ -97,7 +97,7 @@ fn pruning_killed_after_every_record_deletes_the_same_and_nothing_else() {
     let said = unbroken.runbook(&[&RUN[..], &inputs].concat()).ended(0);
     let records = unbroken.records(&said.run()).len();
     let wanted = keys(&unbroken);
-    assert_eq!(days(&wanted).len(), 7, "five days, and those younger than a week");
+    assert_eq!(days(&wanted).len(), 8, "five days, and those younger than a week");
 
     let world = shelf(12);
     let output = world.command(&[&RUN[..], &inputs, &["--die-after", "1"]].concat()).output().unwrap();
@@ -105,8 +105,8 @@ fn pruning_killed_after_every_record_deletes_the_same_and_nothing_else() {
     let line = output.stdout.split(|byte| *byte == b'\n').next().unwrap();
     let run = serde_json::from_slice::<Value>(line).unwrap()["run"].as_str().unwrap().to_owned();
     for turn in 0.. {
-        assert!(turn < records * 4, "the run does not come to its end");
-        let next = (world.records(&run).len() + 1).to_string();
+        assert!(turn < records * 6, "the run does not come to its end");
+        let next = (world.records(&run).len() + 1 + turn % 8).to_string();
         let output =
             world.command(&["--json", "resume", &run, "--yes", "--die-after", &next]).output().unwrap();
         assert!(keys(&world).is_superset(&wanted), "what stays is there at every moment");

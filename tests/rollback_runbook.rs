@@ -20,8 +20,19 @@ fn world() -> (World, Vec<String>) {
     world.runbook(&["--json", "run", &deploy, "--env", "local", "--yes"]).ended(0);
     let project = format!("restored_project={}", world.live());
     let words = [
-        "--json", "run", RUNBOOK, "--env", "local", "--yes", "--input", "reason=it is slow", "--input",
-        "dns_content=old.polaris.example", "--input", &project, "--input",
+        "--json",
+        "run",
+        RUNBOOK,
+        "--env",
+        "local",
+        "--yes",
+        "--input",
+        "reason=it is slow",
+        "--input",
+        "dns_content=old.polaris.example",
+        "--input",
+        &project,
+        "--input",
         r#"decisions=[{"who":"ana","what":"go back","why":"users wait"}]"#,
     ];
     let arguments = words.iter().map(|word| (*word).to_owned()).collect();
@@ -48,7 +59,9 @@ fn is_back(world: &World, run: &str) {
     let posts: Vec<&str> =
         state["hooks"].as_array().unwrap().iter().map(|p| p["body"]["text"].as_str().unwrap()).collect();
     assert_eq!(posts.len(), 2, "{posts:?}");
-    assert!(posts[0].starts_with("[local] Rollback: it is slow") && posts[1].starts_with("We have gone back"));
+    assert!(
+        posts[0].starts_with("[local] Rollback: it is slow") && posts[1].starts_with("We have gone back")
+    );
     assert_eq!(world.application()["ok"], true);
     world.runbook(&["verify", run]).ended(0);
     for (step, times) in count(&world.records(run), "step_done") {
@@ -73,23 +86,36 @@ fn a_bad_restore_is_taken_back() {
 fn killed_after_each_record_it_goes_back_no_further() {
     let (world, arguments) = world();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let run = killed_after_every_record(&world, &arguments, &Turns {
-        asked: "tell",
-        was_done: &|world| !world.inspect()["hooks"].as_array().is_none_or(Vec::is_empty),
-    });
+    let run = killed_after_every_record(
+        &world,
+        &arguments,
+        &Turns {
+            asked: "tell",
+            was_done: &|world| !world.inspect()["hooks"].as_array().is_none_or(Vec::is_empty),
+        },
+    );
     is_back(&world, &run);
 }
 
 #[test]
 fn its_own_rollback_brings_the_restored_system_back() {
-    let (world, arguments) = world();
+    let (world, mut arguments) = world();
+    // The step that labels fails for good, after traffic went back: there is no such project.
+    for argument in &mut arguments {
+        if argument.starts_with("restored_project=") {
+            *argument = format!("restored_project={}", "a".repeat(20));
+        }
+    }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let restored = world.inspect()["vercel"]["production"].clone();
-    let run = world.runbook(&arguments).ended(0).run();
+    let said = world.runbook(&arguments).ended(5);
+    assert_eq!(said.last()["problems"][0]["step"], "keep");
+    let run = said.run();
     assert_ne!(world.inspect()["vercel"]["production"], restored);
     world.runbook(&["--json", "rollback", &run, "--yes"]).ended(0);
     let state = world.inspect();
     assert_eq!(state["vercel"]["production"], restored);
     assert_eq!(state["providers"]["cloudflare"]["records"][0]["content"], "cname.vercel-dns.example");
-    assert_eq!(state["projects"][0]["name"], json!("polaris"));
+    assert_eq!(state["vercel"]["flags"].get("read_only").is_some_and(|flag| flag == true), false);
+    assert_eq!(world.status(&run)["in_force"], json!([]));
 }

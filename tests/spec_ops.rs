@@ -65,9 +65,11 @@ fn pass_on(client: TcpStream, to: &str) -> Option<Exchange> {
     let status: u16 = answer_head.split(' ').nth(1)?.parse().ok()?;
     let lines = answer_head.lines().skip(1).filter(|line| {
         let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
-        !line.trim().is_empty() && !matches!(name.as_str(), "connection" | "content-length" | "transfer-encoding")
+        !line.trim().is_empty()
+            && !matches!(name.as_str(), "connection" | "content-length" | "transfer-encoding")
     });
-    let mut back = format!("HTTP/1.1 {status} -\r\nconnection: close\r\ncontent-length: {}\r\n", answer.len());
+    let mut back =
+        format!("HTTP/1.1 {status} -\r\nconnection: close\r\ncontent-length: {}\r\n", answer.len());
     lines.for_each(|line| back.push_str(&format!("{}\r\n", line.trim_end())));
     let mut client = client;
     // Written down before it is passed on: who has the answer may look at once.
@@ -118,7 +120,8 @@ fn message(reader: &mut impl std::io::BufRead, to_end: bool) -> Option<(String, 
 /// Where the published descriptions are.
 fn specs() -> Option<PathBuf> {
     let named = std::env::var_os("RUNBOOK_API_SPECS").map(PathBuf::from);
-    let beside = root().ancestors().map(|folder| folder.join("shared/facts/specs")).find(|path| path.is_dir());
+    let beside =
+        root().ancestors().map(|folder| folder.join("shared/facts/specs")).find(|path| path.is_dir());
     named.or(beside).filter(|folder| folder.is_dir())
 }
 
@@ -171,8 +174,12 @@ fn held(document: &Value, exchange: &Exchange, path: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
     let known: Vec<Value> = parameters.iter().map(|p| follow(document, p).clone()).collect();
-    let given: Vec<&str> =
-        exchange.query.split('&').filter_map(|pair| pair.split('=').next()).filter(|n| !n.is_empty()).collect();
+    let given: Vec<&str> = exchange
+        .query
+        .split('&')
+        .filter_map(|pair| pair.split('=').next())
+        .filter(|n| !n.is_empty())
+        .collect();
     for name in &given {
         if !known.iter().any(|p| p["in"] == "query" && p["name"] == *name) {
             wrong.push(format!("the query has an unknown `{name}`"));
@@ -268,7 +275,8 @@ fn requests_and_answers_are_as_published() {
         Arc::new(Mutex::new(heard.iter().filter(|e| e.path.starts_with(prefix)).cloned().collect()))
     };
     let github = read("github_subset_api.github.com.json");
-    let wanted = ["POST /github/repos/polaris/polaris/issues 201", "GET /github/search/issues 200", "issues 410"];
+    let wanted =
+        ["POST /github/repos/polaris/polaris/issues 201", "GET /github/search/issues 200", "issues 410"];
     all_held("GitHub", &github, &of("/github"), "/github", &wanted);
 
     let text = std::fs::read_to_string(folder.join("prometheus_openapi_3.1.yaml")).unwrap();
@@ -286,12 +294,19 @@ fn requests_and_answers_are_as_published() {
             let paths = json!({ "paths": { (row["path"].as_str().unwrap_or_default()): { exchange.method.to_ascii_lowercase(): {} } } });
             row["method"] == exchange.method.as_str() && operation(&paths, &exchange.method, &exchange.path).is_some()
         });
-        let row = row.unwrap_or_else(|| panic!("{} {} is no endpoint of Vercel", exchange.method, exchange.path));
+        let row =
+            row.unwrap_or_else(|| panic!("{} {} is no endpoint of Vercel", exchange.method, exchange.path));
         let success = row["success"].to_string();
         assert!(success.contains(&exchange.status.to_string()), "{exchange:?}: {success}");
-        let known: Vec<&str> = row["query"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let known: Vec<&str> =
+            row["query"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         for name in exchange.query.split('&').filter_map(|pair| pair.split('=').next()) {
-            assert!(name.is_empty() || known.contains(&name), "{} {}: unknown `{name}`", exchange.method, exchange.path);
+            assert!(
+                name.is_empty() || known.contains(&name),
+                "{} {}: unknown `{name}`",
+                exchange.method,
+                exchange.path
+            );
         }
     }
     let full = read("vercel_subset_2025-10.json");

@@ -188,7 +188,10 @@ fn key(ctx: &Context, params: &Params) -> Result<String, ActionError> {
         (Some(key), _) => key.clone(),
         (None, Event::Trigger) => ctx.key.clone(),
         (None, event) => {
-            return Err(ActionError::refused(format!("{} an incident: `dedup_key` says which", event.name())));
+            return Err(ActionError::refused(format!(
+                "{} an incident: `dedup_key` says which",
+                event.name()
+            )));
         }
     };
     let count = key.chars().count();

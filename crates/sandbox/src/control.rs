@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::error::SandboxError;
-use crate::s3::Put;
 use crate::providers::Metric;
+use crate::s3::Put;
 use crate::shared::Ctx;
 use crate::world::World;
 use crate::{backup, seed};

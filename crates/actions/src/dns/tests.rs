@@ -50,7 +50,9 @@ async fn change(
 ) -> Json<Value> {
     let mut dns = dns.lock().unwrap();
     if dns.refuse {
-        return Json(json!({ "success": false, "errors": [{ "code": 9005, "message": "Content for A record must be a valid IPv4 address." }], "result": null }));
+        return Json(
+            json!({ "success": false, "errors": [{ "code": 9005, "message": "Content for A record must be a valid IPv4 address." }], "result": null }),
+        );
     }
     dns.patches += 1;
     let lose = std::mem::take(&mut dns.lose);
@@ -95,13 +97,18 @@ async fn a_lost_answer_changes_nothing_of_what_the_undo_knows() {
     };
     assert_eq!(
         lines,
-        ["points CNAME app.example at new.example (ttl 300 s, proxied) instead of old.example (ttl 300 s, proxied)"]
+        [
+            "points CNAME app.example at new.example (ttl 300 s, proxied) instead of old.example (ttl 300 s, proxied)"
+        ]
     );
     dns.lock().unwrap().lose = true;
     let error = run(&world, "new.example").await.unwrap_err();
     assert_eq!(error.aftermath, Aftermath::Unchanged { retry_after: None });
     let done = run(&world, "new.example").await.unwrap().outputs;
-    assert_eq!((done.record.content.as_str(), done.previous.content.as_str()), ("new.example", "old.example"));
+    assert_eq!(
+        (done.record.content.as_str(), done.previous.content.as_str()),
+        ("new.example", "old.example")
+    );
     assert_eq!(dns.lock().unwrap().patches, 1, "it was there already");
     Set.undo(&world.ctx, params("new.example"), done).await.unwrap();
     Set.undo_unfinished(&world.ctx, params("new.example")).await.unwrap();

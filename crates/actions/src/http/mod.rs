@@ -13,8 +13,8 @@ pub(crate) mod stand_in;
 mod tests;
 
 pub(crate) use call::{Api, Reply};
-pub(crate) use check::{Held, holds};
 pub use check::{Check, HttpCheck};
+pub(crate) use check::{Held, holds};
 pub(crate) use poll::{Look, Wait, pause, until};
 pub use request::HttpRequest;
 pub use request::Verb;

@@ -82,8 +82,9 @@ with:
         let judged = judge(&samples, bounds);
         let known = match &judged {
             Judged::Bad { why, .. } => {
-                return Err(ActionError::unchanged(format!("see `{named}` in bounds: {why}"))
-                    .code("out-of-bounds"));
+                return Err(
+                    ActionError::unchanged(format!("see `{named}` in bounds: {why}")).code("out-of-bounds")
+                );
             }
             Judged::Unknown(why) if bounds != Bounds::default() && !params.allow_unknown => {
                 return Err(ActionError::unchanged(format!("see `{named}` in bounds: {why}"))

@@ -33,9 +33,19 @@ async fn answer(
                 value => json!([{ "metric": { "__name__": "x" }, "value": [1.5, value] }]),
             }
         }
-        "two" => json!([{ "metric": { "a": "1" }, "value": [1, "1"] }, { "metric": { "a": "2" }, "value": [1, "5"] }]),
-        "number" => return Json(json!({ "status": "success", "data": { "resultType": "scalar", "result": [1, "7"] } })).into_response(),
-        "range" => return Json(json!({ "status": "success", "data": { "resultType": "matrix", "result": [] } })).into_response(),
+        "two" => {
+            json!([{ "metric": { "a": "1" }, "value": [1, "1"] }, { "metric": { "a": "2" }, "value": [1, "5"] }])
+        }
+        "number" => {
+            return Json(
+                json!({ "status": "success", "data": { "resultType": "scalar", "result": [1, "7"] } }),
+            )
+            .into_response();
+        }
+        "range" => {
+            return Json(json!({ "status": "success", "data": { "resultType": "matrix", "result": [] } }))
+                .into_response();
+        }
         _ => return bad(StatusCode::BAD_REQUEST, "bad_data"),
     };
     Json(json!({ "status": "success", "data": { "resultType": "vector", "result": result } })).into_response()

@@ -312,7 +312,8 @@ async fn finish(ctx: &Context, watched: Watched) -> Result<Done<Outputs>, Action
     let unseen = watched.results.iter().find(|seen| seen.unknown == seen.samples);
     if let Some(unseen) = unseen {
         ctx.checkpoints.save(WATCHED, Value::Null).await?;
-        let text = format!("see `{}` good: in {} samples it had no value at all", unseen.name, unseen.samples);
+        let text =
+            format!("see `{}` good: in {} samples it had no value at all", unseen.name, unseen.samples);
         return Err(ActionError::refused(text).code("unknown-metric"));
     }
     let (bad, samples) =

@@ -25,7 +25,10 @@ async fn enqueue(State(heard): State<Heard>, Json(event): Json<Value>) -> (Statu
     if lose {
         lose_the_answer();
     }
-    (StatusCode::ACCEPTED, Json(json!({ "status": "success", "message": "Event processed", "dedup_key": key })))
+    (
+        StatusCode::ACCEPTED,
+        Json(json!({ "status": "success", "message": "Event processed", "dedup_key": key })),
+    )
 }
 
 async fn world() -> (World, Heard) {

@@ -60,7 +60,9 @@ pub(super) async fn capture(mut stream: impl AsyncRead + Unpin, into: &std::sync
     loop {
         match stream.read(&mut buffer).await {
             Ok(0) => return,
-            Ok(count) => into.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(&buffer[..count]),
+            Ok(count) => {
+                into.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(&buffer[..count])
+            }
             Err(error) => {
                 tracing::debug!(%error, "the rest of a program's output is not readable");
                 return;

@@ -92,9 +92,9 @@ timeout: 1m
         for (name, value) in &variables {
             command.env(name, value.expose());
         }
-        let child = command.spawn().map_err(|error| {
-            ActionError::refused(format!("start {}", program.label)).because(error)
-        })?;
+        let child = command
+            .spawn()
+            .map_err(|error| ActionError::refused(format!("start {}", program.label)).because(error))?;
         drop((command, variables));
         let attempt = Attempt { ctx, program: &program, idempotent: params.idempotent };
         let (status, captured) = attempt.carry_out(child, &mark, &json!(params.inputs)).await?;
@@ -134,9 +134,12 @@ timeout: 1m
             ActionError::refused("read whose processes an earlier attempt started").because(error)
         })?;
         group.end(GRACE).await.map_err(|doubt| {
-            ActionError::refused(format!("prove that process group {} of an earlier attempt is dead", group.pid))
-                .because(doubt)
-                .hint("Look at that machine, end what is left of the script, and resume there.")
+            ActionError::refused(format!(
+                "prove that process group {} of an earlier attempt is dead",
+                group.pid
+            ))
+            .because(doubt)
+            .hint("Look at that machine, end what is left of the script, and resume there.")
         })
     }
 }
@@ -158,7 +161,10 @@ impl Program {
                     return Err(ActionError::refused("run the script: a secret belongs into `env`"));
                 }
                 let digest = hex::encode(&Sha256::digest(text.as_bytes())[..6]);
-                Ok(Self { words: words(&["sh", "-euc", text, "script"]), label: format!("a script ({digest})") })
+                Ok(Self {
+                    words: words(&["sh", "-euc", text, "script"]),
+                    label: format!("a script ({digest})"),
+                })
             }
             (Some(file), None) => {
                 let path = ctx.base.join(file);

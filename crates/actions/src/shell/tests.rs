@@ -56,7 +56,10 @@ async fn inputs_go_in_and_outputs_come_out() {
     let by_file = r#"echo '{"from": "file"}' > "$RUNBOOK_OUTPUT"; echo not json; echo oops >&2"#;
     let done = run(&world.ctx, json!({ "run": by_file })).await.unwrap().outputs;
     assert_eq!(done.outputs, json!({ "from": "file" }));
-    assert_eq!((read(&world.ctx, "stdout.txt"), read(&world.ctx, "stderr.txt")), ("not json\n".into(), "oops\n".into()));
+    assert_eq!(
+        (read(&world.ctx, "stdout.txt"), read(&world.ctx, "stderr.txt")),
+        ("not json\n".into(), "oops\n".into())
+    );
     let done = run(&world.ctx, json!({ "run": "exec < /dev/null; true" })).await.unwrap().outputs;
     assert_eq!(done.outputs, Value::Null);
 }
@@ -93,7 +96,11 @@ async fn secrets_come_by_environment_alone_and_are_written_nowhere() {
         json!({ "script": "none.sh" }),
         json!({}),
     ] {
-        assert_eq!(run(&world.ctx, params.clone()).await.unwrap_err().aftermath, Aftermath::Refused, "{params}");
+        assert_eq!(
+            run(&world.ctx, params.clone()).await.unwrap_err().aftermath,
+            Aftermath::Refused,
+            "{params}"
+        );
     }
 }
 
@@ -122,7 +129,9 @@ async fn an_end_that_was_not_told_is_found_by_the_probe() {
     let world = World::new();
     assert!(matches!(probe(&world.ctx, json!({ "run": "true" })).await, Found::Absent), "it never began");
     run(&world.ctx, json!({ "run": "echo 5" })).await.unwrap();
-    let Found::Happened(done) = probe(&world.ctx, json!({ "run": "echo 5" })).await else { panic!("it ended") };
+    let Found::Happened(done) = probe(&world.ctx, json!({ "run": "echo 5" })).await else {
+        panic!("it ended")
+    };
     assert_eq!(done.outputs.outputs, json!(5));
 }
 

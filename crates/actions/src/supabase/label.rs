@@ -116,7 +116,8 @@ with:
     }
 
     async fn undo_unfinished(&self, ctx: &Context, params: Params) -> Result<Outcome, ActionError> {
-        let Some(previous) = ctx.checkpoints.get("previous").and_then(|v| v.as_str().map(str::to_owned)) else {
+        let Some(previous) = ctx.checkpoints.get("previous").and_then(|v| v.as_str().map(str::to_owned))
+        else {
             return Ok(nothing_to_undo());
         };
         let (project, name) = (project_ref(ctx, params.project.clone())?, params.name.clone());

@@ -10,8 +10,8 @@ mod revoke;
 mod signing;
 
 pub use jwt::RotateJwt;
-pub use label::Label;
 pub use keys::ApiKeys;
+pub use label::Label;
 pub use project::CreateProject;
 pub use revoke::RevokeJwt;
 

@@ -122,7 +122,8 @@ async fn the_status_decides_and_odd_tickets_are_not_sent() {
         json!({ "title": "t", "body": "the key is ⟦secret:pw⟧" }),
         json!({ "title": "t", "body": "x", "repository": "../../etc" }),
     ] {
-        let error = Create.run(&world.ctx, serde_json::from_value(params.clone()).unwrap()).await.unwrap_err();
+        let error =
+            Create.run(&world.ctx, serde_json::from_value(params.clone()).unwrap()).await.unwrap_err();
         assert_eq!(error.aftermath, Aftermath::Refused, "{params}");
     }
     assert!(hub.lock().unwrap().issues.is_empty());

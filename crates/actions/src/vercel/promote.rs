@@ -101,7 +101,10 @@ with:
 
     async fn undo(&self, ctx: &Context, _params: Params, outputs: Outputs) -> Result<Outcome, ActionError> {
         let previous = outputs.previous.ok_or_else(|| {
-            ActionError::refused(format!("undo the promotion of `{}`: nothing served before", outputs.project))
+            ActionError::refused(format!(
+                "undo the promotion of `{}`: nothing served before",
+                outputs.project
+            ))
         })?;
         let back = Move { name: &outputs.project, to: &previous, by: By::Promotion, longest: UNDO_WAIT };
         point_at(&api(ctx)?, ctx, back).await?;

@@ -36,8 +36,7 @@ async fn run(
     headers: HeaderMap,
 ) -> Result<Response, Trouble> {
     let build = build(&ctx)?;
-    let secret =
-        build.variables.get("CRON_SECRET").ok_or_else(|| unavailable("CRON_SECRET is not set"))?;
+    let secret = build.variables.get("CRON_SECRET").ok_or_else(|| unavailable("CRON_SECRET is not set"))?;
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if text(header::AUTHORIZATION.as_str()).and_then(|given| given.strip_prefix("Bearer ")) != Some(secret) {
         return Err(Trouble(StatusCode::UNAUTHORIZED, "unauthorized".to_owned()));

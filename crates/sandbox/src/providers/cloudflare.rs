@@ -90,7 +90,11 @@ async fn authorize(Extract(ctx): Extract<Ctx>, request: Request, next: Next) -> 
         return refuse(StatusCode::FORBIDDEN, 10_000, "Authentication error");
     }
     if request.uri().path().split('/').nth(4) != Some(ZONE) {
-        return refuse(StatusCode::NOT_FOUND, 7003, "Could not route to the zone, perhaps your object identifier is invalid?");
+        return refuse(
+            StatusCode::NOT_FOUND,
+            7003,
+            "Could not route to the zone, perhaps your object identifier is invalid?",
+        );
     }
     next.run(request).await
 }
@@ -109,8 +113,8 @@ async fn list(Extract(ctx): Extract<Ctx>, Query(query): Query<HashMap<String, St
         query.get("name").is_none_or(|name| record.name.eq_ignore_ascii_case(name))
             && query.get("type").is_none_or(|kind| record.r#type == *kind)
     };
-    let found: Vec<Value> = ctx
-        .look(|world| world.providers.cloudflare.records.iter().filter(fits).map(shown).collect());
+    let found: Vec<Value> =
+        ctx.look(|world| world.providers.cloudflare.records.iter().filter(fits).map(shown).collect());
     let count = found.len();
     let mut body = success(json!(found));
     body["result_info"] =
@@ -121,8 +125,7 @@ async fn list(Extract(ctx): Extract<Ctx>, Query(query): Query<HashMap<String, St
 const GONE: (StatusCode, u32, &str) = (StatusCode::NOT_FOUND, 81_044, "Record does not exist.");
 
 async fn show(Extract(ctx): Extract<Ctx>, Path((_, id)): Path<(String, String)>) -> Response {
-    let found = ctx
-        .look(|world| world.providers.cloudflare.records.iter().find(|r| r.id == id).map(shown));
+    let found = ctx.look(|world| world.providers.cloudflare.records.iter().find(|r| r.id == id).map(shown));
     match found {
         Some(record) => Json(success(record)).into_response(),
         None => refuse(GONE.0, GONE.1, GONE.2),
@@ -136,16 +139,16 @@ struct Change {
     proxied: Option<bool>,
 }
 
-async fn change(
-    Extract(ctx): Extract<Ctx>,
-    Path((_, id)): Path<(String, String)>,
-    bytes: Bytes,
-) -> Response {
+async fn change(Extract(ctx): Extract<Ctx>, Path((_, id)): Path<(String, String)>, bytes: Bytes) -> Response {
     let Ok(wanted) = serde_json::from_slice::<Change>(&bytes) else {
         return refuse(StatusCode::BAD_REQUEST, 9207, "Request body is invalid.");
     };
     if wanted.ttl.is_some_and(|ttl| ttl != 1 && !(60..=86_400).contains(&ttl)) {
-        return refuse(StatusCode::BAD_REQUEST, 9021, "Invalid TTL. Must be between 60 and 86400 seconds, or 1 for Automatic.");
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            9021,
+            "Invalid TTL. Must be between 60 and 86400 seconds, or 1 for Automatic.",
+        );
     }
     let changed = ctx.change(|world| {
         let record = world.providers.cloudflare.records.iter_mut().find(|record| record.id == id)?;

@@ -55,10 +55,7 @@ pub(crate) fn router(ctx: &Ctx) -> Router {
     let repository = Router::new()
         .route("/repos/{owner}/{repo}/issues", get(issues::list).post(issues::create))
         .route("/repos/{owner}/{repo}/issues/{number}", get(issues::show).patch(issues::change))
-        .route(
-            "/repos/{owner}/{repo}/issues/{number}/comments",
-            get(issues::comments).post(issues::comment),
-        )
+        .route("/repos/{owner}/{repo}/issues/{number}/comments", get(issues::comments).post(issues::comment))
         .route("/repos/{owner}/{repo}/labels", get(issues::labels).post(issues::create_label))
         .layer(middleware::from_fn(of_repository));
     Router::new()
@@ -132,6 +129,8 @@ async fn of_repository(request: Request, next: Next) -> Response {
     let name = format!("{}/{}", parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     match name.as_str() {
         REPOSITORY => next.run(request).await,
+        // Only writing says that they are off; the list is empty.
+        WITHOUT_ISSUES if request.method() == axum::http::Method::GET => Json(json!([])).into_response(),
         WITHOUT_ISSUES => {
             Refusal(StatusCode::GONE, "Issues has been disabled in this repository.", Value::Null)
                 .into_response()

@@ -114,7 +114,8 @@ pub(crate) fn router(ctx: &Ctx) -> Router {
 
 async fn authorize(Extract(ctx): Extract<Ctx>, request: Request, next: Next) -> Response {
     let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if given.and_then(|value| value.strip_prefix("Bearer ")) == Some(ctx.tokens.provider("prometheus_token")) {
+    if given.and_then(|value| value.strip_prefix("Bearer ")) == Some(ctx.tokens.provider("prometheus_token"))
+    {
         return next.run(request).await;
     }
     (StatusCode::UNAUTHORIZED, "Unauthorized").into_response()
@@ -202,7 +203,8 @@ async fn instant(Extract(ctx): Extract<Ctx>, uri: Uri, bytes: Bytes) -> Result<R
 
 async fn range(Extract(ctx): Extract<Ctx>, uri: Uri, bytes: Bytes) -> Result<Response, Refusal> {
     let given = pairs(&uri, &bytes)?;
-    let need = |name: &str| given.get(name).ok_or_else(|| bad(format!("invalid parameter \"{name}\": empty")));
+    let need =
+        |name: &str| given.get(name).ok_or_else(|| bad(format!("invalid parameter \"{name}\": empty")));
     let expression: Expression = need("query")?.parse()?;
     let (start, end) = (moment(need("start")?, "start")?, moment(need("end")?, "end")?);
     let step = need("step")?.trim_end_matches('s').parse::<f64>().ok().filter(|step| *step > 0.0);
@@ -227,7 +229,8 @@ async fn range(Extract(ctx): Extract<Ctx>, uri: Uri, bytes: Bytes) -> Result<Res
         for (labels, value) in found {
             all.entry(labels).or_default().push(json!([unix(at), written(value)]));
         }
-        let Some(next) = jiff::SignedDuration::try_from_secs_f64(step).ok().and_then(|s| at.checked_add(s).ok())
+        let Some(next) =
+            jiff::SignedDuration::try_from_secs_f64(step).ok().and_then(|s| at.checked_add(s).ok())
         else {
             break;
         };
@@ -251,15 +254,15 @@ async fn evaluate(
         return set;
     }
     let labels = |name: &str| {
-        BTreeMap::from([
-            ("__name__".to_owned(), name.to_owned()),
-            ("job".to_owned(), "polaris".to_owned()),
-        ])
+        BTreeMap::from([("__name__".to_owned(), name.to_owned()), ("job".to_owned(), "polaris".to_owned())])
     };
     let name = selector.name.as_str();
     if !matches!(
         name,
-        "up" | "polaris_read_only" | "polaris_error_ratio" | "polaris_requests_total" | "polaris_errors_total"
+        "up" | "polaris_read_only"
+            | "polaris_error_ratio"
+            | "polaris_requests_total"
+            | "polaris_errors_total"
     ) || !selector.fits(&labels(name))
     {
         return Vec::new();

@@ -122,10 +122,10 @@ impl Prepared {
         }
         for (name, text) in asking.headers {
             let clear = ctx.secrets.reveal(text)?;
-            let name = HeaderName::try_from(name.as_str())
-                .map_err(|_| refuse("a header name is not allowed"))?;
-            let mut value = HeaderValue::try_from(clear.expose())
-                .map_err(|_| refuse("a header value is not allowed"))?;
+            let name =
+                HeaderName::try_from(name.as_str()).map_err(|_| refuse("a header name is not allowed"))?;
+            let mut value =
+                HeaderValue::try_from(clear.expose()).map_err(|_| refuse("a header value is not allowed"))?;
             if runbook_core::secret::holds_marker(text.marked()) {
                 value.set_sensitive(true);
                 hidden.push(clear);

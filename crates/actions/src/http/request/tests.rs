@@ -57,7 +57,8 @@ async fn probe(world: &World, params: &Value) -> Found<Outputs> {
 #[tokio::test]
 async fn a_request_is_sent_with_its_secrets_and_its_answer_comes_without_them() {
     let (world, heard, url) = world(201).await;
-    let params = json!({ "url": url, "method": "POST", "headers": { "x-token": "⟦secret:pw⟧" }, "json": { "a": 1 } });
+    let params =
+        json!({ "url": url, "method": "POST", "headers": { "x-token": "⟦secret:pw⟧" }, "json": { "a": 1 } });
     let done = run(&world, &params).await.unwrap();
     let call = ("POST".to_owned(), "canary-password".to_owned(), r#"{"a":1}"#.to_owned());
     assert_eq!(heard.lock().unwrap().calls, [call]);

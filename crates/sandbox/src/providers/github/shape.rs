@@ -15,7 +15,14 @@ pub(super) fn user(login: &str) -> Value {
         "site_admin": false,
     });
     for name in [
-        "followers", "following", "gists", "starred", "subscriptions", "organizations", "repos", "events",
+        "followers",
+        "following",
+        "gists",
+        "starred",
+        "subscriptions",
+        "organizations",
+        "repos",
+        "events",
         "received_events",
     ] {
         user[format!("{name}_url")] = json!(format!("{url}/{name}"));

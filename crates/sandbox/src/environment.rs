@@ -105,6 +105,13 @@ secrets:
 "#,
         s3_region = sigv4::REGION,
     );
+    text.push_str(&secrets(layout));
+    text
+}
+
+/// The entries of `secrets`, each a file.
+fn secrets(layout: &Layout) -> String {
+    let mut text = String::new();
     for name in SECRETS.into_iter().chain(providers::SECRETS.map(|(name, _)| name)) {
         let file = quoted(&layout.secret(name).to_string_lossy());
         // Writing to a string cannot fail.

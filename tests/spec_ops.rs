@@ -2,8 +2,6 @@
 //! traffic through a recording relay, is held to the published descriptions. Where those are not at hand (see
 //! `RUNBOOK_API_SPECS`) this says so and is left out.
 
-#![expect(clippy::print_stdout, reason = "what is left out is to be said")]
-
 use std::io::{BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;

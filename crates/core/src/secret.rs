@@ -96,6 +96,23 @@ impl JsonSchema for SecretText {
     }
 }
 
+/// The schema of a text that may hold secrets and need not: a header, a URL, a variable. Where it is written out in
+/// the clear that is no mistake. Stands for a [`SecretText`]: `#[schemars(with = "MaybeSecret")]`.
+#[derive(Debug, Clone, Copy)]
+pub struct MaybeSecret;
+
+impl JsonSchema for MaybeSecret {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "MaybeSecret".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "secret", "x-runbook-plain": true })
+    }
+}
+
 /// Whether a text holds a marker, so that it may not be shown as if it were plain.
 pub fn holds_marker(text: &str) -> bool {
     text.contains(MARK_OPEN)

@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use runbook_core::action::{ActionError, Context, Effect, Preview, Progress};
-use runbook_core::secret::{Revealed, SecretText};
+use runbook_core::secret::{MaybeSecret, Revealed, SecretText};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -69,6 +69,7 @@ pub struct Check {
     pub method: Verb,
     /// Request headers; a value may be or hold a secret.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, MaybeSecret>")]
     pub headers: BTreeMap<String, SecretText>,
     /// What the answer must look like.
     #[serde(default)]

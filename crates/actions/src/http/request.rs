@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use reqwest::Method;
 use runbook_core::action::{ActionError, Context, Effect, Preview};
-use runbook_core::secret::SecretText;
+use runbook_core::secret::{MaybeSecret, SecretText};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ pub(crate) use ask::{Answered, Asking, ask};
 #[serde(deny_unknown_fields)]
 pub struct Params {
     /// Absolute URL, http or https; may hold a secret.
+    #[schemars(with = "MaybeSecret")]
     pub url: SecretText,
     /// The method. By HTTP's own rules GET, HEAD, PUT and DELETE may be sent twice and are repeated when their
     /// answer was lost; POST and PATCH are not.
@@ -30,12 +31,14 @@ pub struct Params {
     pub method: Verb,
     /// Request headers; a value may be or hold a secret.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, MaybeSecret>")]
     pub headers: BTreeMap<String, SecretText>,
     /// JSON body. This or `body`.
     #[serde(default)]
     pub json: Option<Value>,
     /// Body as it is, may hold secrets; set `content-type` in `headers`. This or `json`.
     #[serde(default)]
+    #[schemars(with = "Option<MaybeSecret>")]
     pub body: Option<SecretText>,
     /// Statuses that count as success; any from 200 to 299 when left out.
     #[serde(default)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use runbook_core::secret::SecretText;
+use runbook_core::secret::{MaybeSecret, SecretText};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,6 +23,7 @@ pub struct Params {
     /// Environment variables beside `PATH`, `HOME` and the like; those of `runbook` itself are not handed on. A
     /// value may be or hold a secret: there is no other way for one.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, MaybeSecret>")]
     pub env: BTreeMap<String, SecretText>,
     /// The author declares that running it twice is the same as once. Then an attempt that was cut off is repeated
     /// by itself; otherwise a person, or the step's `probe`, says whether it happened.

@@ -134,7 +134,10 @@ impl Params<'_, '_, '_> {
         });
         if !fits {
             found.push(self.wrong(tree, schema));
-        } else if types::is_secret(schema) && value.as_str().is_some_and(|text| !text.is_empty()) {
+        } else if types::is_secret(schema)
+            && !types::may_be_plain(schema)
+            && value.as_str().is_some_and(|text| !text.is_empty())
+        {
             let help = "define it under `secrets` of the environment and write `{{ secrets.NAME }}`";
             let message = "a secret stands here in the clear";
             found.push(Diagnostic::error("secret-literal", tree.span, message).help(help));

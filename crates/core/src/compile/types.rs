@@ -184,6 +184,13 @@ pub(super) fn is_secret(schema: &Value) -> bool {
     variants(schema).iter().any(|variant| variant.get("format").and_then(Value::as_str) == Some("secret"))
 }
 
+/// Whether a text of this type may be written out in the clear.
+pub(super) fn may_be_plain(schema: &Value) -> bool {
+    variants(schema)
+        .iter()
+        .any(|variant| variant.get("x-runbook-plain").and_then(Value::as_bool) == Some(true))
+}
+
 fn holds_secret_within(schema: &Value, depth: usize) -> bool {
     let Some(fields) = schema.as_object().filter(|_| depth > 0) else { return false };
     if fields.get("format").and_then(Value::as_str) == Some("secret") {

@@ -129,6 +129,8 @@ async fn of_repository(request: Request, next: Next) -> Response {
     let name = format!("{}/{}", parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     match name.as_str() {
         REPOSITORY => next.run(request).await,
+        // Only writing says that they are off; the list is empty.
+        WITHOUT_ISSUES if request.method() == axum::http::Method::GET => Json(json!([])).into_response(),
         WITHOUT_ISSUES => {
             Refusal(StatusCode::GONE, "Issues has been disabled in this repository.", Value::Null)
                 .into_response()

@@ -90,10 +90,9 @@ async fn enqueue(Extract(ctx): Extract<Ctx>, bytes: Bytes) -> Response {
         }
         (action @ ("acknowledge" | "resolve"), _) => ctx.change(|world| {
             // An event for an incident that is not open is taken and does nothing.
-            if let Some(incident) = world.providers.pagerduty.incidents.get_mut(&key) {
-                if incident.status != "resolved" {
-                    incident.status = format!("{}d", if action == "resolve" { "resolve" } else { action });
-                }
+            let incident = world.providers.pagerduty.incidents.get_mut(&key);
+            if let Some(incident) = incident.filter(|incident| incident.status != "resolved") {
+                incident.status = format!("{action}d");
             }
         }),
         _ => return invalid(&["'event_action' is missing or invalid"]),

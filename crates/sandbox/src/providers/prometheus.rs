@@ -77,29 +77,37 @@ impl State {
 
 /// How the application answered lately. Not kept: a daemon that begins has seen nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Traffic(Mutex<(VecDeque<(Timestamp, bool)>, u64, u64)>);
+pub(crate) struct Traffic(Mutex<Answers>);
+
+#[derive(Debug, Default)]
+struct Answers {
+    /// The latest: when, and whether it was an error.
+    recent: VecDeque<(Timestamp, bool)>,
+    all: u64,
+    errors: u64,
+}
 
 impl Traffic {
     /// One answer; whether it was an error.
     pub(crate) fn note(&self, error: bool) {
-        let (answers, all, errors) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.push_back((Timestamp::now(), error));
-        if answers.len() > ANSWERS_MAX {
-            answers.pop_front();
+        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.recent.push_back((Timestamp::now(), error));
+        if answers.recent.len() > ANSWERS_MAX {
+            answers.recent.pop_front();
         }
-        *all += 1;
-        *errors += u64::from(error);
+        answers.all += 1;
+        answers.errors += u64::from(error);
     }
 
     /// Share of errors in the window, all answers, all errors.
     #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
     fn measured(&self) -> (f64, f64, f64) {
-        let (answers, all, errors) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = Timestamp::now().as_second() - WINDOW_SECONDS;
-        let recent = answers.iter().filter(|(at, _)| at.as_second() >= since);
+        let recent = answers.recent.iter().filter(|(at, _)| at.as_second() >= since);
         let (count, bad) =
             recent.fold((0_u64, 0_u64), |(n, bad), (_, error)| (n + 1, bad + u64::from(*error)));
-        (bad as f64 / count.max(1) as f64, *all as f64, *errors as f64)
+        (bad as f64 / count.max(1) as f64, answers.all as f64, answers.errors as f64)
     }
 }
 

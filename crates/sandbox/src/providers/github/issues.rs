@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Issue, REPOSITORY, Refusal, Reply, invalid, missing, shape};
+use super::{Issue, REPOSITORY, Refusal, Reply, WITHOUT_ISSUES, invalid, missing, shape};
 use crate::shared::Ctx;
 
 /// So long the search does not know a new issue. The real one takes some seconds, sometimes minutes.
@@ -216,7 +216,7 @@ pub(super) async fn search(Extract(ctx): Extract<Ctx>, Query(query): Pairs) -> R
     let q = query.get("q").filter(|q| !q.trim().is_empty());
     let q = q.ok_or_else(|| invalid("Search", "q", "missing"))?;
     let named = q.split_whitespace().filter_map(|word| word.strip_prefix("repo:")).next();
-    if named.is_some_and(|repository| repository != REPOSITORY) {
+    if named.is_some_and(|repository| repository != REPOSITORY && repository != WITHOUT_ISSUES) {
         return Err(invalid("Search", "q", "invalid"));
     }
     let phrase = q.split('"').nth(1).unwrap_or_default().to_lowercase();
@@ -227,7 +227,7 @@ pub(super) async fn search(Extract(ctx): Extract<Ctx>, Query(query): Pairs) -> R
             now.duration_since(issue.updated_at) >= SEARCH_LAG && text.to_lowercase().contains(&phrase)
         };
         let all = (1..).zip(&world.providers.github.issues);
-        all.filter(|(_, issue)| knows(issue))
+        all.filter(|(_, issue)| named != Some(WITHOUT_ISSUES) && knows(issue))
             .map(|(number, issue)| {
                 let mut shown = shape::issue(number, issue);
                 shown["score"] = json!(1.0);

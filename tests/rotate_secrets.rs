@@ -1,7 +1,5 @@
-//! Every secret rotated: from end to end, killed after each record, with a place that cannot be reached, and
+//! Every secret rotated: from end to end, killed again and again, with a place that cannot be reached, and
 //! with payments that nobody took meanwhile.
-
-#![expect(clippy::print_stdout, reason = "a turn that fails is to say which one it was")]
 
 use std::os::unix::process::ExitStatusExt as _;
 
@@ -111,7 +109,7 @@ fn every_secret_is_rotated_reaches_its_places_and_is_proven_by_test_payments() {
 }
 
 #[test]
-fn a_rotation_that_is_killed_after_every_record_comes_to_the_same_end() {
+fn a_rotation_that_is_killed_again_and_again_comes_to_the_same_end() {
     let world = World::with_data();
     world.hurry();
     let before = world.inspect();

@@ -200,8 +200,7 @@ fn exchanges(world: &World, email: &str, steps: &str, status: i32) -> Vec<Exchan
     );
     world.write("runbooks/environments/local.yaml", &environment);
     world.runbook(&["--json", "run", &file, "--env", "local", "--yes"]).ended(status);
-    let seen = proxy.seen.lock().unwrap().clone();
-    seen
+    proxy.seen.lock().unwrap().clone()
 }
 
 const PAYPAL: &str = r#"

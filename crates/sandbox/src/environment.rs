@@ -36,6 +36,7 @@ fn text(layout: &Layout, endpoints: &Endpoints, global_config: &str) -> String {
     let polaris = layout.polaris().join("supabase");
     let migrations = quoted(&polaris.join("migrations").to_string_lossy());
     let tests = quoted(&polaris.join("tests/rls").to_string_lossy());
+    let systems = systems(providers_url);
     let mut text = format!(
         r#"# Written by `runbook sandbox start`; changes are overwritten.
 name: sandbox
@@ -72,7 +73,34 @@ vercel:
   team: {TEAM}
   token: "{{{{ secrets.vercel_token }}}}"
   global_config: {global_config}
-paypal:
+{systems}notify:
+  chat:
+    url: "{{{{ secrets.chat_webhook }}}}"
+vars:
+  app_url: {app_url}
+  hooks_url: {hooks_url}
+  migrations_dir: {migrations}
+  rls_tests_dir: {tests}
+  playback_recording: take-001.ogg
+  masking_rules: {masking}
+  smoke_email: {SMOKE_EMAIL}
+secrets:
+"#,
+        sources = backup_sources(endpoints),
+        masking = quoted(&layout.polaris().join("masking.yaml").to_string_lossy()),
+    );
+    for name in SECRETS.into_iter().chain(providers::SECRETS.map(|(name, _)| name)) {
+        let file = quoted(&layout.secret(name).to_string_lossy());
+        // Writing to a string cannot fail.
+        let _infallible = writeln!(text, "  {name}: {{ file: {file} }}");
+    }
+    text
+}
+
+/// The systems around the database, and the places of secrets.
+fn systems(providers_url: &str) -> String {
+    format!(
+        r#"paypal:
   api_url: {providers_url}/paypal
   client_id: "{{{{ secrets.paypal_client_id }}}}"
   client_secret: "{{{{ secrets.paypal_client_secret }}}}"
@@ -103,32 +131,8 @@ places:
   paymongo_webhook: [{{ vercel_env: PAYMONGO_WEBHOOK_SECRET }}]
   paypal_webhook: [{{ vercel_env: PAYPAL_WEBHOOK_ID }}]
   service_role_key: [{{ vercel_env: SUPABASE_SERVICE_ROLE_KEY }}]
-notify:
-  chat:
-    url: "{{{{ secrets.chat_webhook }}}}"
-vars:
-  app_url: {app_url}
-  hooks_url: {hooks_url}
-  migrations_dir: {migrations}
-  rls_tests_dir: {tests}
-  playback_recording: take-001.ogg
-  masking_rules: {masking}
-  smoke_email: {SMOKE_EMAIL}
-secrets:
-"#,
-        sources = backup_sources(endpoints),
-        masking = quoted(&layout.polaris().join("masking.yaml").to_string_lossy()),
-    );
-    add_secrets(&mut text, layout);
-    text
-}
-
-fn add_secrets(text: &mut String, layout: &Layout) {
-    for name in SECRETS.into_iter().chain(providers::SECRETS.map(|(name, _)| name)) {
-        let file = quoted(&layout.secret(name).to_string_lossy());
-        // Writing to a string cannot fail.
-        let _infallible = writeln!(text, "  {name}: {{ file: {file} }}");
-    }
+"#
+    )
 }
 
 /// The sandbox has one bucket: it plays the part of production's too.

@@ -24,7 +24,7 @@ fn the_checklist_passes_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_frozen_application_a_lost_policy_and_a_wrong_password_are_found() {
+fn a_lost_policy_and_a_lost_password_are_found() {
     let world = World::with_data();
     let failed = |world: &World| -> (String, String) {
         let said = world.runbook(&RUN).ended(5);

@@ -107,12 +107,16 @@ secrets:
 "#,
         s3_region = sigv4::REGION,
     );
+    list_secrets(layout, &mut text);
+    text
+}
+
+fn list_secrets(layout: &Layout, text: &mut String) {
     for name in SECRETS.into_iter().chain(providers::SECRETS.map(|(name, _)| name)) {
         let file = quoted(&layout.secret(name).to_string_lossy());
         // Writing to a string cannot fail.
         let _infallible = writeln!(text, "  {name}: {{ file: {file} }}");
     }
-    text
 }
 
 /// A YAML double-quoted scalar; JSON's escapes are a subset of YAML's.

@@ -266,10 +266,9 @@ mod tests {
     async fn the_project_of_this_run_goes_and_twice_is_once() {
         let mine = project("mine", "scratch-01234567", "ACTIVE_HEALTHY");
         let other = project("other", "scratch-89abcdef", "ACTIVE_HEALTHY");
+        // The answer to the first removal is lost; a look shows that it happened.
         let (world, supa) = world(vec![mine, other], true).await;
 
-        let lost = run(&world).await.unwrap_err();
-        assert_eq!(lost.aftermath, Aftermath::Unchanged { retry_after: None }, "twice is once");
         let done = run(&world).await.unwrap();
         let again = run(&world).await.unwrap();
 

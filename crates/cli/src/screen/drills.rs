@@ -236,14 +236,31 @@ mod tests {
     fn eighty_columns_are_enough() {
         let shown = drills(&sample(), at("2026-11-03T03:00:00Z"), 80);
         assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
-        insta::assert_snapshot!(shown, @r"");
+        insta::assert_snapshot!(shown, @r"
+        Drills: 1 of 2 passed; the last one that passed was 33d 00h ago
+
+          run           ago  outcome         RPO      trend        RTO      trend
+        ✗ 0aaaaaaa   2d 00h  FAILED       8h 20m   ↓ 1m 00s   1h 06m !
+                    failed at restore
+        ✓ 0bbbbbbb  33d 00h  passed       8h 20m   ↓ 1m 00s    30m 00s    ↑ 12.5s
+
+        next: runbook report 0aaaaaaa
+        ");
     }
 
     #[test]
     fn a_wide_screen_says_where_and_what() {
         let shown = drills(&sample(), at("2026-11-03T03:00:00Z"), 160);
         assert!(shown.lines().all(|line| line.chars().count() <= 160), "{shown}");
-        insta::assert_snapshot!(shown, @r"");
+        insta::assert_snapshot!(shown, @r"
+        Drills: 1 of 2 passed; the last one that passed was 33d 00h ago
+
+          run       started           ago  runbook           environment   outcome         RPO      trend        RTO      trend  failed at
+        ✗ 0aaaaaaa  01 Nov 03:00   2d 00h  drill             production    FAILED       8h 20m   ↓ 1m 00s   1h 06m !             restore
+        ✓ 0bbbbbbb  01 Oct 03:00  33d 00h  drill             production    passed       8h 20m   ↓ 1m 00s    30m 00s    ↑ 12.5s
+
+        next: runbook report 0aaaaaaa
+        ");
     }
 
     #[test]

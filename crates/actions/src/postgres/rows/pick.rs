@@ -154,7 +154,7 @@ impl Picker {
             Some(names) => names,
             None => {
                 let known = facts.map(|table| table.columns.iter().map(|c| c.name.clone()).collect());
-                known.unwrap_or_else(Vec::new)
+                known.unwrap_or_default()
             }
         };
         for row in &insert.rows {

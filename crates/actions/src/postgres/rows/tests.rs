@@ -1,7 +1,5 @@
 //! Rows out of dumps of a real pg_dump, in a real S3 protocol.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail at that line")]
-
 use runbook_core::types::Backup;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};

@@ -1,7 +1,5 @@
 //! Upserts into a real PostgreSQL, and back.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail at that line")]
-
 use serde_json::{Value, json};
 
 use super::*;

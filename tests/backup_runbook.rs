@@ -1,8 +1,6 @@
 //! The backup runbook: what it leaves in the bucket, that Path B restores that very backup, and that it may be killed at
 //! any moment: after every record, and in the middle of the stream.
 
-#![expect(clippy::print_stdout, reason = "a turn that fails is to say which one it was")]
-
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 

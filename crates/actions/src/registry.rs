@@ -23,10 +23,15 @@ impl Registry for Actions {
 
 /// Every action of this build.
 pub fn registry() -> impl Registry {
-    let all: Vec<Box<dyn Action>> = vec![
-        action(people::Approval),
-        action(backup::Select),
+    let all = [databases(), platforms(), providers(), procedure()];
+    Actions(all.into_iter().flatten().map(|a| (a.description().name, a)).collect())
+}
+
+/// Databases and their backups.
+fn databases() -> Vec<Box<dyn Action>> {
+    vec![
         action(backup::Prune),
+        action(backup::Select),
         action(backup::Verify),
         action(backup::Write),
         action(postgres::Check),
@@ -44,32 +49,39 @@ pub fn registry() -> impl Registry {
         action(postgres::Restore),
         action(postgres::RestoreTable),
         action(postgres::Test),
-        action(dns::Set),
         action(postgres::Upsert),
-        action(flow::Fail),
-        action(flow::Noop),
-        action(http::HttpCheck),
-        action(http::HttpRequest),
-        action(job::Run),
-        action(metrics::Query),
-        action(metrics::Watch),
-        action(people::Decide),
-        action(evidence::Measure),
-        action(evidence::Record),
-        action(flow::Fail),
-        action(flow::Noop),
-        action(http::HttpCheck),
-        action(http::Journey),
-        action(people::Declare),
-        action(people::Manual),
-        action(notify::Notify),
-        action(page::Page),
-        action(secret::Generate),
+    ]
+}
+
+/// Where the application and its files live.
+fn platforms() -> Vec<Box<dyn Action>> {
+    vec![
+        action(dns::Set),
         action(storage::Diff),
         action(storage::Restore),
         action(storage::Snapshot),
         action(storage::Verify),
-        action(shell::Run),
+        action(supabase::ApiKeys),
+        action(supabase::CreateProject),
+        action(supabase::DeleteProject),
+        action(supabase::Label),
+        action(supabase::RevokeApiKeys),
+        action(supabase::RevokeJwt),
+        action(supabase::RotateApiKey),
+        action(supabase::RotateJwt),
+        action(vercel::Crons),
+        action(vercel::Deploy),
+        action(vercel::Env),
+        action(vercel::Flag),
+        action(vercel::Promote),
+        action(vercel::Rollback),
+        action(vercel::Serving),
+    ]
+}
+
+/// Who takes payments, sends e-mail and knows secrets.
+fn providers() -> Vec<Box<dyn Action>> {
+    vec![
         action(email::RevokeKey),
         action(email::RotateKey),
         action(paymongo::MissedEvents),
@@ -88,24 +100,31 @@ pub fn registry() -> impl Registry {
         action(secret::Distribute),
         action(secret::Generate),
         action(secret::Rotate),
-        action(supabase::RevokeApiKeys),
-        action(supabase::RotateApiKey),
-        action(supabase::ApiKeys),
-        action(supabase::CreateProject),
-        action(supabase::Label),
-        action(supabase::DeleteProject),
-        action(supabase::RevokeJwt),
-        action(supabase::RotateJwt),
-        action(ticket::Create),
-        action(vercel::Crons),
-        action(vercel::Deploy),
-        action(vercel::Env),
-        action(vercel::Flag),
-        action(vercel::Promote),
-        action(vercel::Rollback),
-        action(wait::Until),
-        action(vercel::Serving),
+    ]
+}
+
+/// People, messages, evidence, and whatever else a procedure says.
+fn procedure() -> Vec<Box<dyn Action>> {
+    vec![
+        action(evidence::Measure),
+        action(evidence::Record),
         action(evidence::Save),
-    ];
-    Actions(all.into_iter().map(|a| (a.description().name, a)).collect())
+        action(flow::Fail),
+        action(flow::Noop),
+        action(http::HttpCheck),
+        action(http::HttpRequest),
+        action(http::Journey),
+        action(job::Run),
+        action(metrics::Query),
+        action(metrics::Watch),
+        action(notify::Notify),
+        action(page::Page),
+        action(people::Approval),
+        action(people::Decide),
+        action(people::Declare),
+        action(people::Manual),
+        action(shell::Run),
+        action(ticket::Create),
+        action(wait::Until),
+    ]
 }

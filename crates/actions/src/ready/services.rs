@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use runbook_core::action::{ActionError, Context};
 use runbook_core::environment::{EmailProvider, Environment};
-use serde_json::Value;
 
 use super::Proof;
 use crate::backup::catalog::{catalog, find};
@@ -212,7 +211,7 @@ pub(super) async fn prometheus(ctx: &Context) -> Result<Proof, ActionError> {
         form: None,
     });
     let answer = answer.await.map_err(|error| permitted(error, "a bearer token", "prometheus.token"))?;
-    if answer["status"] != Value::from("success") {
+    if answer["status"] != "success" {
         return Err(ActionError::refused("ask Prometheus for `up`: it did not say success"));
     }
     Ok(Proof::proven("it answers queries"))

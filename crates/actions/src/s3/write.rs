@@ -176,7 +176,7 @@ impl Store {
         let request = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(key);
         let answer = match request.send().await {
             Ok(answer) => answer,
-            Err(error) if not_known(&error) || matches!(status(&error), Some(403 | 404 | 405)) => {
+            Err(error) if not_known(&error) || matches!(status(&error), Some(403..=405)) => {
                 return Ok(None);
             }
             Err(error) => return Err(failed(attempted(), &error)),

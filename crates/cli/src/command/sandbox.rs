@@ -69,44 +69,19 @@ async fn carry_out(ui: &Ui, state_dir: &Path, command: &SandboxCommand) -> Resul
             let text = format!("s3://{}/{} ({})", stored.bucket, stored.key, bytes(stored.size_bytes));
             told(ui, json!(stored), &text);
         }
-        SandboxCommand::Break { damage } => {
-            let (damage, text) = match damage {
-                Damage::BadMigration => {
-                    (sandbox::Damage::BadMigration, "a bad migration was applied to the live database")
-                }
-                Damage::LostFiles => {
-                    (sandbox::Damage::LostFiles, "files of the live project's Storage were lost")
-                }
-                Damage::DeletedRows => {
-                    (sandbox::Damage::DeletedRows, "rows of the live database were deleted and changed")
-                }
-            };
-            sandbox::break_with(&running(state_dir).await?, damage).await?;
-            told(ui, json!({}), text);
-        }
+        SandboxCommand::Break { damage } => damaged(ui, state_dir, *damage).await?,
         SandboxCommand::Metric { name, value } => {
             let wanted = metric_value(value)?;
             sandbox::metric(&running(state_dir).await?, name, wanted).await?;
             told(ui, json!({ "name": name, "value": wanted }), &format!("{name} is {value}"));
         }
         SandboxCommand::Pay { provider, handle, amount } => {
-            let provider = match provider {
-                PaymentProvider::Paypal => sandbox::PaymentProvider::Paypal,
-                PaymentProvider::Paymongo => sandbox::PaymentProvider::Paymongo,
-            };
             let payment = sandbox::Payment {
                 handle: handle.clone(),
                 amount: amount.clone(),
                 ..sandbox::Payment::default()
             };
-            let paid = sandbox::pay(&running(state_dir).await?, provider, &payment).await?;
-            let heard =
-                if paid.delivered { "the application took it" } else { "the application did not take it" };
-            told(
-                ui,
-                json!(paid),
-                &format!("payment {} was made, event {}: {heard}", paid.payment, paid.event),
-            );
+            pay(ui, state_dir, *provider, &payment).await?;
         }
         SandboxCommand::Fault(given) => {
             let faults = faults(given)?;
@@ -121,6 +96,37 @@ async fn carry_out(ui: &Ui, state_dir: &Path, command: &SandboxCommand) -> Resul
             told(ui, shown, &format!("{} will misbehave {when}", given.service));
         }
     }
+    Ok(())
+}
+
+async fn damaged(ui: &Ui, state_dir: &Path, damage: Damage) -> Result<(), Failure> {
+    let (damage, text) = match damage {
+        Damage::BadMigration => {
+            (sandbox::Damage::BadMigration, "a bad migration was applied to the live database")
+        }
+        Damage::LostFiles => (sandbox::Damage::LostFiles, "files of the live project's Storage were lost"),
+        Damage::DeletedRows => {
+            (sandbox::Damage::DeletedRows, "rows of the live database were deleted and changed")
+        }
+    };
+    sandbox::break_with(&running(state_dir).await?, damage).await?;
+    told(ui, json!({}), text);
+    Ok(())
+}
+
+async fn pay(
+    ui: &Ui,
+    state_dir: &Path,
+    provider: PaymentProvider,
+    payment: &sandbox::Payment,
+) -> Result<(), Failure> {
+    let provider = match provider {
+        PaymentProvider::Paypal => sandbox::PaymentProvider::Paypal,
+        PaymentProvider::Paymongo => sandbox::PaymentProvider::Paymongo,
+    };
+    let paid = sandbox::pay(&running(state_dir).await?, provider, payment).await?;
+    let heard = if paid.delivered { "the application took it" } else { "the application did not take it" };
+    told(ui, json!(paid), &format!("payment {} was made, event {}: {heard}", paid.payment, paid.event));
     Ok(())
 }
 

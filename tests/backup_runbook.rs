@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::path_b::wanted as wanted_after_path_b;
+use crate::path_b::{MIGRATIONS, wanted as wanted_after_path_b};
 use crate::world::{Said, Watched, World};
 
 const RUN: [&str; 6] = ["--json", "run", "runbooks/backup.yaml", "--env", "local", "--yes"];
@@ -110,7 +110,15 @@ fn a_backup_is_verified_listed_looked_into_and_restored_by_path_b() {
     assert_eq!(restored.last()["outputs"]["restore_point"], line["taken_at"]);
     let project = restored.last()["outputs"]["project"].as_str().unwrap().to_owned();
     let after = world.database(&project);
-    assert_eq!(after.tables, before.tables);
+    // The migration is noted by the runbook with its text, by hand without.
+    let noted = |tables: &std::collections::BTreeMap<String, String>| {
+        tables
+            .iter()
+            .filter(|(table, _)| *table != MIGRATIONS)
+            .map(|(t, rows)| (t.clone(), rows.clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(noted(&after.tables), noted(&before.tables));
 }
 
 #[test]

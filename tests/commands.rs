@@ -8,12 +8,13 @@ use crate::world::{Said, World, binary};
 /// What a rollback of Path B must put back.
 fn settings(world: &World) -> Value {
     let vercel = &world.inspect()["vercel"];
-    let variables: Vec<Value> = vercel["env"]
+    let mut variables: Vec<Value> = vercel["env"]
         .as_array()
         .unwrap()
         .iter()
         .map(|variable| json!([variable["key"], variable["target"], variable["sha256"]]))
         .collect();
+    variables.sort_by_key(Value::to_string);
     let read_only = vercel["flags"]["read_only"] == true;
     json!({ "variables": variables, "crons": vercel["crons_enabled"], "read_only": read_only })
 }

@@ -20,7 +20,7 @@ const VARIABLES: [&str; 9] = [
     "SUPABASE_SERVICE_ROLE_KEY",
 ];
 /// The table whose rows hold how a migration was cut into statements, which psql does not know.
-const MIGRATIONS: &str = "supabase_migrations.schema_migrations";
+pub(crate) const MIGRATIONS: &str = "supabase_migrations.schema_migrations";
 
 #[test]
 fn path_b_restores_a_plain_dump_and_moves_the_application() {

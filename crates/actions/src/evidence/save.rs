@@ -61,9 +61,9 @@ with:
         )
     };
 
-    async fn plan(&self, ctx: &Context, params: Params) -> Result<Preview, ActionError> {
+    async fn plan(&self, _: &Context, params: Params) -> Result<Preview, ActionError> {
         check_name(&params.name)?;
-        let line = format!("keeps {} under {}", params.name, ctx.artifacts.display());
+        let line = format!("keeps {} among the artifacts of the run", params.name);
         Ok(Preview::Changes { lines: vec![line], destroys: None })
     }
 

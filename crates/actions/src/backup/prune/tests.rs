@@ -103,7 +103,8 @@ async fn a_lock_and_the_minimum_age_keep_a_day() {
     let done = Prune.run(&ctx, params(1, 0)).await.unwrap().outputs;
     assert_eq!(done.locked.len(), 1, "{}", done.shown);
     let left: Vec<i64> = (0..6).filter(|back| bench.there(*back)).collect();
-    assert_eq!(left, [0, 3, 4]);
+    // The day before today is not over for a day yet: it is young whatever its objects say.
+    assert_eq!(left, [0, 1, 3, 4]);
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@ const WARNINGS_MAX: usize = 20;
 pub(super) fn failure(label: &str, status: &str, said: &str) -> ActionError {
     let attempted = format!("dump `{label}`: pg_dump ended with {status}");
     let has = |needle: &str| said.contains(needle);
+    // `--lock-wait-timeout` is a statement timeout while pg_dump locks its tables.
+    let waited = has("statement timeout") && has("LOCK TABLE");
     let made = if has("server version mismatch") {
         ActionError::refused(attempted).code("no-pg-dump").hint(
             "This pg_dump is older than the server. Install one of the server's version, or set RUNBOOK_PG_BIN.",
@@ -31,7 +33,7 @@ pub(super) fn failure(label: &str, status: &str, said: &str) -> ActionError {
     } else if has("certificate") {
         ActionError::refused(attempted)
             .hint("Name the authority's certificate as the connection's `ca`, or in PGSSLROOTCERT.")
-    } else if has("lock timeout") || has("could not obtain lock") {
+    } else if waited || has("lock timeout") || has("could not obtain lock") {
         ActionError::unchanged(attempted).code("locked").hint(
             "Somebody holds a lock on a table, such as a migration. It is tried again; see `lock_wait`.",
         )

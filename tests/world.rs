@@ -20,6 +20,8 @@ pub(crate) fn binary() -> Command {
     command
         .current_dir(root())
         .env_remove("RUNBOOK_STATE_DIR")
+        // Clusters are copied instead of made, and nobody pulls the plug.
+        .env("RUNBOOK_SANDBOX_CLUSTERS", concat!(env!("CARGO_TARGET_TMPDIR"), "/clusters"))
         .env("RUNBOOK_ACTOR", "tester")
         .env("NO_COLOR", "1")
         .env("COLUMNS", "100")

@@ -47,6 +47,26 @@ impl<'a> Journey<'a> {
         run
     }
 
+    /// Each run ends where something fails for good, until one gets through; gives its id. Only the first one is
+    /// rehearsed: every other one meets what is left of the world's faults.
+    pub(super) fn anew(&mut self) -> String {
+        for sitting in 0..SITTINGS_MAX {
+            let end = self.sit(&self.start());
+            let run = run_of(&end);
+            let told = Said::of(end);
+            if told.status == Some(0) {
+                assert!(sitting > 1, "it was refused at least twice");
+                return run;
+            }
+            let last = self.world.records(&run).pop().unwrap();
+            assert_eq!(last["kind"], "run_finished", "it gives up: {last}\n{}", told.stderr);
+            assert_eq!(self.world.status(&run)["in_force"], serde_json::json!([]), "and leaves nothing in force");
+            self.failed += 1;
+            self.rehearse = Some("hurry");
+        }
+        panic!("no run gets through")
+    }
+
     /// Two processes resume a run that was killed early; one of them holds it.
     pub(super) fn contested(&mut self) -> String {
         let mut start = self.start();
@@ -83,7 +103,12 @@ impl<'a> Journey<'a> {
     fn start(&self) -> Vec<String> {
         let Case { file, environment, inputs, .. } = self.case;
         let mut arguments = ["--json", "run", file, "--env", environment, "--yes", "--no-wait"].to_vec();
-        arguments.extend(inputs.iter().flat_map(|input| ["--input", input]));
+        let own = (self.case.with)(self.world);
+        arguments.extend(inputs.iter().copied().chain(own.iter().map(String::as_str)).flat_map(|i| ["--input", i]));
+        arguments.extend(self.case.waived.iter().flat_map(|guard| ["--waive", guard]));
+        if !self.case.waived.is_empty() {
+            arguments.extend(["--reason", "it is run alone"]);
+        }
         arguments.into_iter().map(str::to_owned).collect()
     }
 

@@ -12,7 +12,9 @@
 //! to where the runbook starts), `answers` (what a person says to a step that asks which: step, arguments of `runbook
 //! approve`), `look` (how a person finds out whether the effect of a step in doubt is there; chat messages are
 //! known), `counted` (tables whose rows differ from run to run, so only their number is compared), `optional` (steps
-//! with `continue_on_error`), `only` (some of the cases), `environment`.
+//! with `continue_on_error`), `only` (some of the cases), `environment`, `with` (inputs that only the world knows),
+//! `waived` (guards), `gives_up` (a failure for good ends the run, and a person starts another one).
+//! A runbook under `runbooks/` that has no line fails `every_runbook_has_its_line`.
 //!
 //! What each runbook goes through, each time in a fresh world:
 //!
@@ -35,7 +37,9 @@ mod backends;
 mod end;
 mod journey;
 mod names;
+mod places;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -63,6 +67,12 @@ pub(crate) struct Case {
     pub(crate) damage: &'static str,
     /// `name=value`
     pub(crate) inputs: &'static [&'static str],
+    /// Inputs that only the world knows, `name=value`.
+    pub(crate) with: fn(&World) -> Vec<String>,
+    /// Guards that are waived: for a runbook that is a part of others.
+    pub(crate) waived: &'static [&'static str],
+    /// What fails for good ends the run (`on_exhausted: fail`), and a person starts another one.
+    pub(crate) gives_up: bool,
     /// Brings the world to where the runbook starts.
     pub(crate) prepare: fn(&World),
     /// What a person says to a step that asks which: step, arguments of `runbook approve`.
@@ -95,6 +105,9 @@ impl Case {
             environment: "local",
             damage: "",
             inputs: &[],
+            with: |_| Vec::new(),
+            waived: &[],
+            gives_up: false,
             prepare: |_| {},
             answers: &[],
             look: journey::was_told,
@@ -158,6 +171,9 @@ fn fails(case: &Case, world: &World) -> String {
 
 fn refused(case: &Case, world: &World) -> String {
     world.fault(&["all", "--each", "--status", "403"]);
+    if case.gives_up {
+        return Journey::of(case, world).rehearse("refuse").anew();
+    }
     let mut journey = Journey::of(case, world).rehearse("refuse");
     let run = journey.arrive();
     let steps = journey::attempted(&world.records(&run), case.optional);
@@ -191,7 +207,40 @@ macro_rules! matrix {
 const SEEN: &[&str] = &["triage/deployment", "triage/identity", "triage/migration", "triage/rows"];
 const SEEN_IN_B: &[&str] =
     &["path_b/triage/deployment", "path_b/triage/identity", "path_b/triage/migration", "path_b/triage/rows"];
+/// Rows of what payment providers tell have their random ids.
+const PAID: &[&str] = &["public.ledger", "public.entitlements"];
+/// For runbooks whose parts go through all cases elsewhere: what is left is whether this order of them
+/// survives a process that dies.
+const ORDER: &[&str] = &["killed", "contested"];
 
+// Where everybody starts. A path that `restore` may take gets a line here for the way through it, and one of
+// its own below.
+matrix!(
+    restore_schema,
+    "runbooks/restore.yaml",
+    damage = "bad-migration",
+    answers = &[("seen", &["--choose", "schema", "--reason", "a policy is gone"])],
+    optional = SEEN_IN_B,
+    only = ORDER,
+);
+
+// The paths: all six cases each.
+matrix!(
+    path_a,
+    "runbooks/path-a.yaml",
+    damage = "deleted-rows",
+    inputs = places::ROWS,
+    optional = SEEN,
+);
+// What path_a does not meet is the temporary database: made, filled and dropped.
+matrix!(
+    path_a_via_database,
+    "runbooks/path-a.yaml",
+    damage = "deleted-rows",
+    inputs = &[places::ROWS[0], places::ROWS[1], places::ROWS[2], "via=database"],
+    optional = SEEN,
+    only = &["twice", "killed", "lost"],
+);
 matrix!(
     path_b,
     "runbooks/path-b.yaml",
@@ -199,11 +248,68 @@ matrix!(
     inputs = &["freeze_database=true"],
     optional = SEEN,
 );
+matrix!(path_c, "runbooks/path-c.yaml", damage = "lost-files");
+
+// What comes around a path. `triage` and `reopen` go through all cases in path_b; alone, a person waives the guard that
+// wants both.
 matrix!(
-    restore_schema,
-    "runbooks/restore.yaml",
-    damage = "bad-migration",
-    answers = &[("seen", &["--choose", "schema", "--reason", "a policy is gone"])],
-    optional = SEEN_IN_B,
-    only = &["killed", "contested"],
+    triage,
+    "runbooks/triage.yaml",
+    inputs = &["title=Gone", "freeze_database=true"],
+    waived = &["G06"],
+    optional = &["deployment", "identity", "migration", "rows"],
+    only = ORDER,
 );
+matrix!(reopen, "runbooks/reopen.yaml", prepare = places::frozen, inputs = &["freeze_database=true"], only = ORDER);
+matrix!(validation, "runbooks/validation.yaml", counted = &["public.attempts"]);
+matrix!(post_restore, "runbooks/post-restore.yaml", inputs = places::FOLLOW_UP);
+// Not `refused`: its two measurements may fail for good, and then the ticket says that they are not known.
+matrix!(
+    rollback,
+    "runbooks/rollback.yaml",
+    prepare = places::deployed_since,
+    inputs = &["reason=it is slow", "dns_content=old.polaris.example"],
+    with = places::restored_project,
+    optional = &["errors-before", "errors-after"],
+    only = &["twice", "fails", "killed", "lost", "contested"],
+);
+
+// What is done without an incident.
+matrix!(backup, "runbooks/backup.yaml", gives_up = true);
+matrix!(
+    prune,
+    "runbooks/prune.yaml",
+    prepare = |world| crate::prune::fill(world, 12),
+    inputs = &["daily=5", "monthly=0"],
+);
+matrix!(
+    rotate_secrets,
+    "runbooks/rotate-secrets.yaml",
+    with = places::live_project,
+    counted = PAID,
+);
+// Restores like path_b, and gives up like backup; what is its own is that nothing of it is left.
+matrix!(drill, "runbooks/drill.yaml", gives_up = true, only = &["refused", "killed", "lost"]);
+// Path B with a mask on the way in, so the cases that cut the restore.
+matrix!(staging_refresh, "runbooks/staging-refresh.yaml", only = &["killed", "lost"]);
+// The steps of path_b in another order, with a decision before them.
+matrix!(production_restore, "runbooks/production-restore.yaml", damage = "bad-migration", optional = SEEN, only = ORDER);
+
+/// Runbooks without a line, and why.
+const WITHOUT: [(&str, &str); 0] = [];
+
+#[test]
+fn every_runbook_has_its_line() {
+    let own = include_str!("mod.rs");
+    let kept: BTreeSet<String> = std::fs::read_dir(crate::world::root().join("runbooks"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".yaml"))
+        .collect();
+    let missing: Vec<&String> = kept
+        .iter()
+        .filter(|name| !WITHOUT.iter().any(|(known, _)| known == name))
+        .filter(|name| !own.contains(&format!("\n    \"runbooks/{name}\"")) && !own.contains(&format!(", \"runbooks/{name}\"")))
+        .collect();
+    assert!(missing.is_empty(), "the fault matrix has no line for {missing:?}: see tests/matrix/mod.rs");
+}

@@ -35,7 +35,7 @@ pub(super) fn end_of(world: &World, run: &str, case: &Case) -> Value {
     for noise in ["faults", "timing", told] {
         stand_ins.as_object_mut().unwrap().remove(noise);
     }
-    let effects = effects(&state["effects"], &names);
+    let effects = effects(&state["effects"], &names, case);
     stand_ins["effects"] = effects;
     let steps = status["steps"].as_array().unwrap().iter();
     let steps = steps.filter(|step| !case.optional.contains(&step["step"].as_str().unwrap()));
@@ -43,7 +43,7 @@ pub(super) fn end_of(world: &World, run: &str, case: &Case) -> Value {
         steps.map(|step| (step["step"].as_str().unwrap().to_owned(), step["state"].clone())).collect();
     json!({
         "stand_ins": names.alike(&stand_ins),
-        "databases": databases(world, &state, &names, case.counted),
+        "databases": databases(world, &state, &names, case),
         "bucket": names.alike(&json!(files(&world.state().join("sandbox/s3")))),
         "in_force": names.alike(&json!(in_force(&status))),
         "steps": steps,
@@ -54,9 +54,10 @@ fn in_force(status: &Value) -> BTreeSet<&str> {
     status["in_force"].as_array().unwrap().iter().map(|force| force["key"].as_str().unwrap()).collect()
 }
 
-fn effects(counted: &Value, names: &Names) -> Value {
+fn effects(counted: &Value, names: &Names, case: &Case) -> Value {
     let mut sums: BTreeMap<String, u64> = BTreeMap::new();
-    for (request, times) in counted.as_object().unwrap() {
+    let grows = |request: &str| case.grows.iter().any(|known| request.starts_with(known));
+    for (request, times) in counted.as_object().unwrap().iter().filter(|(request, _)| !grows(request)) {
         *sums.entry(names.text(request)).or_default() += times.as_u64().unwrap();
     }
     let exact = |request: &str| {
@@ -70,16 +71,18 @@ fn effects(counted: &Value, names: &Names) -> Value {
 }
 
 /// Schema and rows of the database of each project.
-fn databases(world: &World, state: &Value, names: &Names, counted: &[&str]) -> Value {
+fn databases(world: &World, state: &Value, names: &Names, case: &Case) -> Value {
     let mut all = BTreeMap::new();
     for project in state["projects"].as_array().unwrap() {
         let reference = project["ref"].as_str().unwrap();
         let database = world.database(reference);
         let rows = |(table, rows): (&String, &String)| {
-            let rows = if counted.contains(&table.as_str()) { rows.split(' ').next().unwrap() } else { rows };
+            let rows = if case.counted.contains(&table.as_str()) { rows.split(' ').next().unwrap() } else { rows };
             (table.clone(), rows.to_owned())
         };
-        let tables: BTreeMap<String, String> = world.rows_in_any_world(reference).iter().map(rows).collect();
+        let all_rows = world.rows_in_any_world(reference);
+        let compared = all_rows.iter().filter(|(table, _)| !case.grows.contains(&table.as_str()));
+        let tables: BTreeMap<String, String> = compared.map(rows).collect();
         let schema: Vec<&str> = database.schema.lines().filter(|line| !line.is_empty()).collect();
         let sequences: Vec<&String> = database.sequences.keys().collect();
         let shown = json!({ "tables": tables, "sequences": sequences, "schema": schema });

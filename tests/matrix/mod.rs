@@ -11,7 +11,8 @@
 //! `damage` (of `runbook sandbox break`), `inputs` (`name=value`), `prepare` (a function that brings the world
 //! to where the runbook starts), `answers` (what a person says to a step that asks which: step, arguments of `runbook
 //! approve`), `look` (how a person finds out whether the effect of a step in doubt is there; chat messages are
-//! known), `counted` (tables whose rows differ from run to run, so only their number is compared), `optional` (steps
+//! known), `counted` (tables whose rows differ from run to run, so only their number is compared), `grows` (tables and requests
+//! of which each try makes more), `optional` (steps
 //! with `continue_on_error`), `only` (some of the cases), `environment`, `with` (inputs that only the world knows),
 //! `waived` (guards), `gives_up` (a failure for good ends the run, and a person starts another one).
 //! A runbook under `runbooks/` that has no line fails `every_runbook_has_its_line`.
@@ -81,6 +82,8 @@ pub(crate) struct Case {
     pub(crate) look: fn(&Doubt<'_>) -> bool,
     /// Tables of which only the number of rows is compared.
     pub(crate) counted: &'static [&'static str],
+    /// Tables and requests (by how they begin) that grow with every try, such as sign-ins: not compared.
+    pub(crate) grows: &'static [&'static str],
     /// Steps with `continue_on_error`: when they fail for good nobody is asked, and the end is another one in them.
     pub(crate) optional: &'static [&'static str],
     /// The cases to go through; all when empty. For a runbook whose parts go through all of them by themselves.
@@ -112,6 +115,7 @@ impl Case {
             answers: &[],
             look: journey::was_told,
             counted: &[],
+            grows: &[],
             optional: &[],
             only: &[],
         }
@@ -209,6 +213,11 @@ const SEEN_IN_B: &[&str] =
     &["path_b/triage/deployment", "path_b/triage/identity", "path_b/triage/migration", "path_b/triage/rows"];
 /// Rows of what payment providers tell have their random ids.
 const PAID: &[&str] = &["public.ledger", "public.entitlements"];
+/// Who signs in again has another session.
+const SIGN_INS: &[&str] = &["auth.sessions", "auth.refresh_tokens"];
+/// And whose attempt at a drill was taken away begins another one.
+const TRIES: &[&str] =
+    &["auth.sessions", "auth.refresh_tokens", "app POST /api/attempts/", "app DELETE /api/attempts/"];
 /// For runbooks whose parts go through all cases elsewhere: what is left is whether this order of them
 /// survives a process that dies.
 const ORDER: &[&str] = &["killed", "contested"];
@@ -237,7 +246,7 @@ matrix!(
     path_a_via_database,
     "runbooks/path-a.yaml",
     damage = "deleted-rows",
-    inputs = &[places::ROWS[0], places::ROWS[1], places::ROWS[2], "via=database"],
+    inputs = places::ROWS_VIA_DATABASE,
     optional = SEEN,
     only = &["twice", "killed", "lost"],
 );
@@ -261,7 +270,12 @@ matrix!(
     only = ORDER,
 );
 matrix!(reopen, "runbooks/reopen.yaml", prepare = places::frozen, inputs = &["freeze_database=true"], only = ORDER);
-matrix!(validation, "runbooks/validation.yaml", counted = &["public.attempts"]);
+matrix!(
+    validation,
+    "runbooks/validation.yaml",
+    counted = &["public.attempts"],
+    grows = TRIES,
+);
 matrix!(post_restore, "runbooks/post-restore.yaml", inputs = places::FOLLOW_UP);
 // Not `refused`: its two measurements may fail for good, and then the ticket says that they are not known.
 matrix!(
@@ -293,7 +307,7 @@ matrix!(drill, "runbooks/drill.yaml", gives_up = true, only = &["refused", "kill
 // Path B with a mask on the way in, so the cases that cut the restore.
 matrix!(staging_refresh, "runbooks/staging-refresh.yaml", only = &["killed", "lost"]);
 // The steps of path_b in another order, with a decision before them.
-matrix!(production_restore, "runbooks/production-restore.yaml", damage = "bad-migration", optional = SEEN, only = ORDER);
+matrix!(production_restore, "runbooks/production-restore.yaml", damage = "bad-migration", optional = SEEN, grows = SIGN_INS, only = ORDER);
 
 /// Runbooks without a line, and why.
 const WITHOUT: [(&str, &str); 0] = [];

@@ -10,6 +10,9 @@ pub(super) const ROWS: &[&str] = &[
     r#"update=["display_name", "bio"]"#,
 ];
 
+/// The same through a database of its own.
+pub(super) const ROWS_VIA_DATABASE: &[&str] = &[ROWS[0], ROWS[1], ROWS[2], "via=database"];
+
 /// After a restore: one ticket is wanted.
 pub(super) const FOLLOW_UP: &[&str] =
     &["title=Bad migration", r#"follow_ups=[{"id":"alarm","title":"Alarm earlier","body":"Why so late?"}]"#];

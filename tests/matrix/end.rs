@@ -35,6 +35,10 @@ pub(super) fn end_of(world: &World, run: &str, case: &Case) -> Value {
     }
     let effects = effects(&state["effects"], &names, case);
     stand_ins["effects"] = effects;
+    if case.measures {
+        first_lines(&mut stand_ins, "/hooks", "/body/text");
+        first_lines(&mut stand_ins, "/providers/github/issues", "/body");
+    }
     let steps = status["steps"].as_array().unwrap().iter();
     let steps = steps.filter(|step| !case.optional.contains(&step["step"].as_str().unwrap()));
     let steps: Map<String, Value> =
@@ -46,6 +50,14 @@ pub(super) fn end_of(world: &World, run: &str, case: &Case) -> Value {
         "in_force": names.alike(&json!(in_force(&status))),
         "steps": steps,
     })
+}
+
+/// Keeps the first line of a text in each thing of a list.
+fn first_lines(state: &mut Value, list: &str, text: &str) {
+    let things = state.pointer_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
+    for shown in things.filter_map(|thing| thing.pointer_mut(text)) {
+        *shown = shown.as_str().and_then(|all| all.lines().next()).unwrap_or_default().into();
+    }
 }
 
 /// An end without how often it was tried: runs that gave up have told so, and what they had stored stays.

@@ -12,7 +12,7 @@
 //! to where the runbook starts), `answers` (what a person says to a step that asks which: step, arguments of `runbook
 //! approve`), `look` (how a person finds out whether the effect of a step in doubt is there; chat messages are
 //! known), `counted` (tables whose rows differ from run to run, so only their number is compared), `grows` (tables and requests
-//! of which each try makes more), `optional` (steps
+//! of which each try makes more), `measures` (messages hold measurements), `optional` (steps
 //! with `continue_on_error`), `only` (some of the cases), `environment`, `with` (inputs that only the world knows),
 //! `waived` (guards), `gives_up` (a failure for good ends the run, and a person starts another one).
 //! A runbook under `runbooks/` that has no line fails `every_runbook_has_its_line`.
@@ -84,6 +84,8 @@ pub(crate) struct Case {
     pub(crate) counted: &'static [&'static str],
     /// Tables and requests (by how they begin) that grow with every try, such as sign-ins: not compared.
     pub(crate) grows: &'static [&'static str],
+    /// What it tells people holds measurements, which no two runs share: only the first line is compared.
+    pub(crate) measures: bool,
     /// Steps with `continue_on_error`: when they fail for good nobody is asked, and the end is another one in them.
     pub(crate) optional: &'static [&'static str],
     /// The cases to go through; all when empty. For a runbook whose parts go through all of them by themselves.
@@ -116,6 +118,7 @@ impl Case {
             look: journey::was_told,
             counted: &[],
             grows: &[],
+            measures: false,
             optional: &[],
             only: &[],
         }
@@ -262,7 +265,7 @@ matrix!(
     inputs = &["freeze_database=true"],
     optional = SEEN,
 );
-matrix!(path_c, "runbooks/path-c.yaml", damage = "lost-files");
+matrix!(path_c, "runbooks/path-c.yaml", damage = "lost-files", counted = &["storage.objects"]);
 
 // What comes around a path. `triage` and `reopen` go through all cases in path_b; alone, a person waives the guard that
 // wants both.
@@ -281,14 +284,15 @@ matrix!(
     counted = &["public.attempts"],
     grows = TRIES,
 );
-matrix!(post_restore, "runbooks/post-restore.yaml", inputs = places::FOLLOW_UP);
-// Not `refused`: its two measurements may fail for good, and then the ticket says that they are not known.
+matrix!(post_restore, "runbooks/post-restore.yaml", inputs = places::FOLLOW_UP, measures = true);
+// Not `refused`: what may fail for good there are its two measurements, which are all that is optional.
 matrix!(
     rollback,
     "runbooks/rollback.yaml",
     prepare = places::deployed_since,
     inputs = &["reason=it is slow", "dns_content=old.polaris.example"],
     with = places::restored_project,
+    measures = true,
     optional = &["errors-before", "errors-after"],
     only = &["twice", "fails", "killed", "lost", "contested"],
 );

@@ -200,7 +200,10 @@ fn runbook(row: &Row, example: &str) -> String {
     }
     let example = example.strip_prefix("- ").map_or_else(|| indented(&example, "  "), str::to_owned);
     let mut before = String::new();
-    for id in needed(&format!("{} {example}", if row.before.is_empty() { String::new() } else { format!("steps.{}", row.before) })) {
+    for id in needed(&format!(
+        "{} {example}",
+        if row.before.is_empty() { String::new() } else { format!("steps.{}", row.before) }
+    )) {
         let (_, step) = BEFORE.iter().find(|(known, _)| *known == id).unwrap();
         let _ = writeln!(before, "- id: {id}\n{}", indented(step, "  ").replacen("uses", "  uses", 1));
     }

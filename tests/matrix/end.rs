@@ -33,6 +33,12 @@ pub(super) fn end_of(world: &World, run: &str, case: &Case) -> Value {
     for noise in ["faults", "timing"] {
         stand_ins.as_object_mut().unwrap().remove(noise);
     }
+    for counter in case.grows.iter().filter_map(|path| path.strip_prefix('/')?.rsplit_once('/')) {
+        let (of, name) = counter;
+        if let Some(fields) = stand_ins.pointer_mut(&format!("/{of}")).and_then(Value::as_object_mut) {
+            fields.remove(name);
+        }
+    }
     let effects = effects(&state["effects"], &names, case);
     stand_ins["effects"] = effects;
     if case.measures {
@@ -98,7 +104,8 @@ fn databases(world: &World, state: &Value, names: &Names, case: &Case) -> Value 
         let reference = project["ref"].as_str().unwrap();
         let database = world.database(reference);
         let rows = |(table, rows): (&String, &String)| {
-            let rows = if case.counted.contains(&table.as_str()) { rows.split(' ').next().unwrap() } else { rows };
+            let rows =
+                if case.counted.contains(&table.as_str()) { rows.split(' ').next().unwrap() } else { rows };
             (table.clone(), rows.to_owned())
         };
         let all_rows = world.rows_in_any_world(reference);

@@ -60,7 +60,11 @@ impl<'a> Journey<'a> {
                 assert!(given_up > 0, "the first run was refused");
                 return run;
             }
-            assert_eq!(self.world.status(&run)["in_force"], serde_json::json!([]), "it leaves nothing in force");
+            assert_eq!(
+                self.world.status(&run)["in_force"],
+                serde_json::json!([]),
+                "it leaves nothing in force"
+            );
             self.rehearse = Some("hurry");
         }
         panic!("no run gets through")
@@ -103,7 +107,9 @@ impl<'a> Journey<'a> {
         let Case { file, environment, inputs, .. } = self.case;
         let mut arguments = ["--json", "run", file, "--env", environment, "--yes", "--no-wait"].to_vec();
         let own = (self.case.with)(self.world);
-        arguments.extend(inputs.iter().copied().chain(own.iter().map(String::as_str)).flat_map(|i| ["--input", i]));
+        arguments.extend(
+            inputs.iter().copied().chain(own.iter().map(String::as_str)).flat_map(|i| ["--input", i]),
+        );
         arguments.extend(self.case.waived.iter().flat_map(|guard| ["--waive", guard]));
         if !self.case.waived.is_empty() {
             arguments.extend(["--reason", "it is run alone"]);
@@ -216,7 +222,8 @@ pub(super) fn attempted(records: &[Value], but: &[&str]) -> usize {
 fn run_of(output: &Output) -> String {
     let mut lines = output.stdout.split(|byte| *byte == b'\n');
     // A waived guard is told first.
-    let run = lines.find_map(|line| Some(serde_json::from_slice::<Value>(line).ok()?["run"].as_str()?.to_owned()));
+    let run =
+        lines.find_map(|line| Some(serde_json::from_slice::<Value>(line).ok()?["run"].as_str()?.to_owned()));
     run.unwrap_or_else(|| panic!("it says which run it is: {}", String::from_utf8_lossy(&output.stderr)))
 }
 

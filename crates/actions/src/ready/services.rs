@@ -192,7 +192,10 @@ pub(super) async fn email(ctx: &Context) -> Result<Proof, ActionError> {
     });
     let keys = keys.await.map_err(|error| permitted(error, "a key that may manage keys", "email.token"))?;
     let list = if keys["data"].is_array() { &keys["data"] } else { &keys["result"] };
-    Ok(Proof::proven(format!("the {system} key may list all keys, which are {}", list.as_array().map_or(0, Vec::len))))
+    Ok(Proof::proven(format!(
+        "the {system} key may list all keys, which are {}",
+        list.as_array().map_or(0, Vec::len)
+    )))
 }
 
 pub(super) async fn prometheus(ctx: &Context) -> Result<Proof, ActionError> {

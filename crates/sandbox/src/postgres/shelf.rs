@@ -37,12 +37,9 @@ impl Shelf {
         if let Ok(about) = fs::metadata(&server) {
             hash.update(about.len().to_le_bytes());
         }
-        for text in [
-            SETTINGS,
-            CARELESS,
-            include_str!("../../sql/roles.sql"),
-            include_str!("../../sql/template.sql"),
-        ] {
+        for text in
+            [SETTINGS, CARELESS, include_str!("../../sql/roles.sql"), include_str!("../../sql/template.sql")]
+        {
             hash.update(text.as_bytes());
         }
         Some(Self { folder, key: hex::encode(&hash.finalize()[..8]) })

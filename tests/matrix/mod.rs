@@ -261,6 +261,8 @@ matrix!(
 );
 matrix!(path_c, "runbooks/path-c.yaml", damage = "lost-files", counted = &["storage.objects"]);
 
+// path_d: B and C in one, then rotate_secrets; its line goes here, with `only = ORDER`, when the runbook is there.
+
 // What comes around a path. `triage` and `reopen` go through all cases in path_b; alone, a person waives the guard that
 // wants both.
 matrix!(
@@ -306,7 +308,8 @@ matrix!(
     "runbooks/rotate-secrets.yaml",
     with = places::live_project,
     counted = PAID,
-    grows = &["/providers/resend/sent"],
+    // An intent that nobody paid costs nothing, and PayMongo knows no key for it.
+    grows = &["/providers/resend/sent", "/providers/paymongo/intents"],
 );
 // Restores like path_b, and gives up like backup; what is its own is that nothing of it is left.
 matrix!(drill, "runbooks/drill.yaml", gives_up = true, only = &["refused", "killed", "lost"]);

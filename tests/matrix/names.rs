@@ -135,6 +135,7 @@ fn random(chars: &[char]) -> Option<(usize, &'static str)> {
     } else if length == 20 && all(char::is_ascii_lowercase) {
         "REF"
     } else if (length >= 10 && all(char::is_ascii_digit))
+        || (length >= 16 && all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()))
         || (length >= 12 && any(char::is_ascii_digit) && any(char::is_ascii_alphabetic))
     {
         "ID"

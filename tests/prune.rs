@@ -9,9 +9,15 @@ use crate::world::{Said, World};
 
 const RUN: [&str; 6] = ["--json", "run", "runbooks/prune.yaml", "--env", "local", "--yes"];
 
-/// A bucket with a dump a day, and the day `days` ago locked.
+/// A bucket with a dump a day.
 fn shelf(days: i64) -> World {
     let world = World::with_data();
+    fill(&world, days);
+    world
+}
+
+/// A dump a day, back from today.
+pub(crate) fn fill(world: &World, days: i64) {
     let root = world.state().join("sandbox/s3/polaris-backups");
     for back in 0..days {
         let at = now() - back * 86_400;
@@ -25,7 +31,6 @@ fn shelf(days: i64) -> World {
             std::fs::File::options().write(true).open(&path).unwrap().set_modified(then).unwrap();
         }
     }
-    world
 }
 
 fn now() -> i64 {

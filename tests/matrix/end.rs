@@ -33,28 +33,58 @@ pub(super) fn end_of(world: &World, run: &str, case: &Case) -> Value {
     for noise in ["faults", "timing"] {
         stand_ins.as_object_mut().unwrap().remove(noise);
     }
-    let effects = effects(&state["effects"], &names);
+    for counter in case.grows.iter().filter_map(|path| path.strip_prefix('/')?.rsplit_once('/')) {
+        let (of, name) = counter;
+        if let Some(fields) = stand_ins.pointer_mut(&format!("/{of}")).and_then(Value::as_object_mut) {
+            fields.remove(name);
+        }
+    }
+    let effects = effects(&state["effects"], &names, case);
     stand_ins["effects"] = effects;
+    if case.measures {
+        first_lines(&mut stand_ins, "/hooks", "/body/text");
+        first_lines(&mut stand_ins, "/providers/github/issues", "/body");
+    }
     let steps = status["steps"].as_array().unwrap().iter();
     let steps = steps.filter(|step| !case.optional.contains(&step["step"].as_str().unwrap()));
     let steps: Map<String, Value> =
         steps.map(|step| (step["step"].as_str().unwrap().to_owned(), step["state"].clone())).collect();
     json!({
         "stand_ins": names.alike(&stand_ins),
-        "databases": databases(world, &state, &names, case.counted),
+        "databases": databases(world, &state, &names, case),
         "bucket": names.alike(&json!(files(&world.state().join("sandbox/s3")))),
         "in_force": names.alike(&json!(in_force(&status))),
         "steps": steps,
     })
 }
 
+/// Keeps the first line of a text in each thing of a list.
+fn first_lines(state: &mut Value, list: &str, text: &str) {
+    let things = state.pointer_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
+    for shown in things.filter_map(|thing| thing.pointer_mut(text)) {
+        *shown = shown.as_str().and_then(|all| all.lines().next()).unwrap_or_default().into();
+    }
+}
+
+/// An end without how often it was tried: runs that gave up have told so, and what they had stored stays.
+pub(super) fn however_often(mut end: Value) -> Value {
+    let stand_ins = end["stand_ins"].as_object_mut().unwrap();
+    stand_ins.remove("hooks");
+    stand_ins["effects"].as_object_mut().unwrap().retain(|request, _| !request.starts_with("hooks "));
+    let stored: BTreeSet<String> =
+        end["bucket"].as_array().unwrap().iter().map(|file| file.as_str().unwrap().to_owned()).collect();
+    end["bucket"] = json!(stored);
+    end
+}
+
 fn in_force(status: &Value) -> BTreeSet<&str> {
     status["in_force"].as_array().unwrap().iter().map(|force| force["key"].as_str().unwrap()).collect()
 }
 
-fn effects(counted: &Value, names: &Names) -> Value {
+fn effects(counted: &Value, names: &Names, case: &Case) -> Value {
     let mut sums: BTreeMap<String, u64> = BTreeMap::new();
-    for (request, times) in counted.as_object().unwrap() {
+    let grows = |request: &str| case.grows.iter().any(|known| request.starts_with(known));
+    for (request, times) in counted.as_object().unwrap().iter().filter(|(request, _)| !grows(request)) {
         *sums.entry(names.text(request)).or_default() += times.as_u64().unwrap();
     }
     let exact = |request: &str| {
@@ -68,16 +98,19 @@ fn effects(counted: &Value, names: &Names) -> Value {
 }
 
 /// Schema and rows of the database of each project.
-fn databases(world: &World, state: &Value, names: &Names, counted: &[&str]) -> Value {
+fn databases(world: &World, state: &Value, names: &Names, case: &Case) -> Value {
     let mut all = BTreeMap::new();
     for project in state["projects"].as_array().unwrap() {
         let reference = project["ref"].as_str().unwrap();
         let database = world.database(reference);
         let rows = |(table, rows): (&String, &String)| {
-            let rows = if counted.contains(&table.as_str()) { rows.split(' ').next().unwrap() } else { rows };
+            let rows =
+                if case.counted.contains(&table.as_str()) { rows.split(' ').next().unwrap() } else { rows };
             (table.clone(), rows.to_owned())
         };
-        let tables: BTreeMap<String, String> = world.rows_in_any_world(reference).iter().map(rows).collect();
+        let all_rows = world.rows_in_any_world(reference);
+        let compared = all_rows.iter().filter(|(table, _)| !case.grows.contains(&table.as_str()));
+        let tables: BTreeMap<String, String> = compared.map(rows).collect();
         let schema: Vec<&str> = database.schema.lines().filter(|line| !line.is_empty()).collect();
         let sequences: Vec<&String> = database.sequences.keys().collect();
         let shown = json!({ "tables": tables, "sequences": sequences, "schema": schema });

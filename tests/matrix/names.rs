@@ -75,6 +75,11 @@ impl Names {
         while at < chars.len() {
             let begins = at == 0 || !chars[at - 1].is_ascii_alphanumeric();
             match begins.then(|| random(&chars[at..])).flatten() {
+                // `polaris@043403af`
+                None if begins && at > 0 && chars[at - 1] == '@' && matches(&chars[at..], "hhhhhhhh") => {
+                    shown.push_str("HEX8");
+                    at += 8;
+                }
                 Some((length, name)) => {
                     shown.push_str(name);
                     at += length;
@@ -112,6 +117,11 @@ fn random(chars: &[char]) -> Option<(usize, &'static str)> {
     if chars.get(length) == Some(&'_') {
         // `dpl_…`, `prj_…`
         let id = chars[length + 1..].iter().take_while(|c| c.is_ascii_alphanumeric()).count();
+        let short = &chars[length + 1..=length + id];
+        // `rotated_57393b19`
+        if id == 8 && short.iter().all(char::is_ascii_hexdigit) && short.iter().any(char::is_ascii_digit) {
+            return Some((length + 1 + id, "NAME8"));
+        }
         let is_plain = chars[length + 1..=length + id].iter().all(|c| c.is_ascii_lowercase());
         if id >= 12 && !is_plain {
             return Some((length + 1 + id, "ID"));
@@ -125,6 +135,7 @@ fn random(chars: &[char]) -> Option<(usize, &'static str)> {
     } else if length == 20 && all(char::is_ascii_lowercase) {
         "REF"
     } else if (length >= 10 && all(char::is_ascii_digit))
+        || (length >= 16 && all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()))
         || (length >= 12 && any(char::is_ascii_digit) && any(char::is_ascii_alphabetic))
     {
         "ID"
@@ -156,6 +167,7 @@ fn what_is_random_is_made_alike_and_nothing_else() {
             "vercel PATCH /v1/global-config/ecfg_rxY5rGC79iyZP9DkgC28HOBl/items",
             "vercel PATCH /v1/global-config/ID/items",
         ),
+        ("key rotated_57393b19 of polaris@043403af", "key NAME8 of polaris@HEX8"),
         ("http://127.0.0.1:43017/hooks", "http://HOST/hooks"),
         (
             "NEXT_PUBLIC_SUPABASE_ANON_KEY read_only service_role",

@@ -41,7 +41,7 @@ pub(super) async fn bucket(ctx: &Context) -> Result<Proof, ActionError> {
         None => "the store keeps no sha256 of its own",
     };
     Ok(Proof::proven(format!(
-        "{} dumps, the newest verified one of {} ({store}); writing was not tried",
+        "dumps: {}, the newest verified one of {} ({store}); writing was not tried",
         catalog.dumps.len(),
         newest.taken_at
     )))
@@ -151,7 +151,7 @@ pub(super) async fn paypal(ctx: &Context) -> Result<Proof, ActionError> {
     });
     let hooks = hooks.await.map_err(wrong)?;
     let count = hooks["webhooks"].as_array().map_or(0, Vec::len);
-    Ok(Proof::proven(format!("the credentials are taken; {count} webhooks")))
+    Ok(Proof::proven(format!("the credentials are taken; webhooks there: {count}")))
 }
 
 pub(super) async fn paymongo(ctx: &Context) -> Result<Proof, ActionError> {
@@ -168,7 +168,7 @@ pub(super) async fn paymongo(ctx: &Context) -> Result<Proof, ActionError> {
     });
     let hooks = hooks.await.map_err(|error| permitted(error, "the secret key", "paymongo.secret_key"))?;
     let count = hooks["data"].as_array().map_or(0, Vec::len);
-    Ok(Proof::proven(format!("the key is taken; {count} webhooks")))
+    Ok(Proof::proven(format!("the key is taken; webhooks there: {count}")))
 }
 
 pub(super) async fn email(ctx: &Context) -> Result<Proof, ActionError> {
@@ -192,7 +192,10 @@ pub(super) async fn email(ctx: &Context) -> Result<Proof, ActionError> {
     });
     let keys = keys.await.map_err(|error| permitted(error, "a key that may manage keys", "email.token"))?;
     let list = if keys["data"].is_array() { &keys["data"] } else { &keys["result"] };
-    Ok(Proof::proven(format!("the {system} key may list its {} keys", list.as_array().map_or(0, Vec::len))))
+    Ok(Proof::proven(format!(
+        "the {system} key may list all keys, which are {}",
+        list.as_array().map_or(0, Vec::len)
+    )))
 }
 
 pub(super) async fn prometheus(ctx: &Context) -> Result<Proof, ActionError> {

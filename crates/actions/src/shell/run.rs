@@ -53,7 +53,7 @@ with:
   run: |
     inputs=$(cat)
     echo "counting" >&2
-    echo "{\"bytes\": ${#inputs}}"
+    echo "{\"bytes\": $(printf %s "$inputs" | wc -c)}"
   inputs: { table: messages }
   env: { API_TOKEN: "{{ secrets.cron_secret }}" }
   idempotent: true

@@ -9,6 +9,7 @@ use runbook_core::action::{ActionError, Context, Effect, Preview, Progress};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::compare::{Kind, compare};
@@ -273,12 +274,21 @@ impl Work<'_> {
 
     async fn object(&self, bucket: &str, entry: &Entry, row: Option<&Row>) -> Result<End, ActionError> {
         let state = compare(self.service, bucket, entry, row, self.params.full_hash).await?;
+        // Whose upload an earlier attempt began, and is there now, was brought back by this step: it is counted so.
+        let checkpoints = &self.service.ctx.checkpoints;
+        let name = hex::encode(Sha256::digest(format!("{bucket}/{}", entry.name)));
+        let mark = format!("begun-{}", &name[..16]);
+        let begun = checkpoints.get(&mark).is_some();
         let kind = match state.kind() {
+            None if begun => return Ok(End::Restored(entry.size)),
             None => return Ok(End::Same),
             Some(kind) => kind,
         };
         if !self.params.kinds.contains(&kind) {
             return Ok(End::Left);
+        }
+        if !begun {
+            checkpoints.save(&mark, json!(entry.size)).await?;
         }
         if entry.size > CHUNK {
             large::upload(self.service, self.vault, bucket, entry).await?;

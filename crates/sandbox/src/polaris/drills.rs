@@ -134,7 +134,7 @@ async fn begin(
         let known =
             "select id from public.attempts where profile_id = $1::text::uuid and answers @> $2::text::jsonb";
         if let Some(row) = transaction.query_opt(known, &[&id, &marks]).await? {
-            return Ok(Json(begun(row.get(0), &slug)).into_response());
+            return Ok((StatusCode::CREATED, Json(begun(row.get(0), &slug))).into_response());
         }
     }
     let row = transaction

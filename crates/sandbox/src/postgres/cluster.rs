@@ -11,6 +11,7 @@ use tokio_postgres::{Client, NoTls};
 
 use super::binaries::{Binaries, run};
 use super::place::Place;
+use super::shelf::Shelf;
 use crate::disk;
 use crate::error::SandboxError;
 
@@ -21,7 +22,7 @@ pub(super) const SUPERUSER: &str = "supabase_admin";
 /// Database that every new project is copied from.
 pub(super) const TEMPLATE: &str = "supabase_template";
 /// Sandboxes share a machine with everything else; durability stays on.
-const SETTINGS: &str = "\
+pub(super) const SETTINGS: &str = "\
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 max_connections = 120
@@ -53,24 +54,36 @@ impl Cluster {
     pub(crate) async fn start(place: Place, port: u16, password: String) -> Result<Arc<Self>, SandboxError> {
         let binaries = Binaries::find().await?;
         let fresh = !place.is_made();
-        if fresh {
+        let shelf = if fresh { Shelf::named(&binaries) } else { None };
+        let kept = shelf.as_ref().map_or(Ok(None), |shelf| shelf.take(&place))?;
+        if fresh && kept.is_none() {
             init(&binaries, &place, &password).await?;
         }
         end_orphan(&place).await?;
-        let log = fs::File::create(place.log()).map_err(SandboxError::disk("make", place.log()))?;
-        let mut command = binaries.command("postgres", &place.account, &place.folder);
-        command.arg("-D").arg(place.data()).arg("-p").arg(port.to_string());
-        command.stdout(log.try_clone().map_err(SandboxError::disk("share", place.log()))?).stderr(log);
-        // A Ctrl-C at the terminal must reach the daemon first: it stops the server in order.
-        command.process_group(0);
-        let mut child = command.spawn().map_err(SandboxError::disk("run", binaries.program("postgres")))?;
-        wait_ready(&mut child, &place, port, &password).await?;
-        let cluster = Self { binaries, place, port, password, child: tokio::sync::Mutex::new(child) };
+        let child = launch(&binaries, &place, port, kept.as_ref().unwrap_or(&password)).await?;
+        let mut cluster = Self { binaries, place, port, password, child: tokio::sync::Mutex::new(child) };
         if fresh {
-            cluster.lay_out().await?;
+            match &kept {
+                Some(known) => cluster.own(known).await?,
+                None => cluster.lay_out().await?,
+            }
             disk::write_private(&cluster.place.ready(), b"")?;
         }
+        if let (Some(shelf), None) = (&shelf, &kept) {
+            cluster.stop().await?;
+            shelf.keep(&cluster.place, &cluster.password)?;
+            let again = launch(&cluster.binaries, &cluster.place, port, &cluster.password).await?;
+            cluster.child = tokio::sync::Mutex::new(again);
+        }
         Ok(Arc::new(cluster))
+    }
+
+    /// A kept cluster knows another sandbox's password.
+    async fn own(&self, known: &str) -> Result<(), SandboxError> {
+        let admin = connect(self.port, SUPERUSER, known, "postgres").await?;
+        // Made of letters and digits.
+        let sql = format!("alter role {SUPERUSER} password '{}'", self.password);
+        admin.batch_execute(&sql).await.map_err(SandboxError::database("set the password of", SUPERUSER))
     }
 
     /// Roles and the template, once.
@@ -112,6 +125,24 @@ impl Cluster {
         child.wait().await.map_err(SandboxError::disk("wait for", self.binaries.program("postgres")))?;
         Ok(())
     }
+}
+
+/// Starts the server and waits until it answers.
+async fn launch(
+    binaries: &Binaries,
+    place: &Place,
+    port: u16,
+    password: &str,
+) -> Result<Child, SandboxError> {
+    let log = fs::File::create(place.log()).map_err(SandboxError::disk("make", place.log()))?;
+    let mut command = binaries.command("postgres", &place.account, &place.folder);
+    command.arg("-D").arg(place.data()).arg("-p").arg(port.to_string());
+    command.stdout(log.try_clone().map_err(SandboxError::disk("share", place.log()))?).stderr(log);
+    // A Ctrl-C at the terminal must reach the daemon first: it stops the server in order.
+    command.process_group(0);
+    let mut child = command.spawn().map_err(SandboxError::disk("run", binaries.program("postgres")))?;
+    wait_ready(&mut child, place, port, password).await?;
+    Ok(child)
 }
 
 /// A connection on loopback; its driver ends with it.
@@ -156,7 +187,7 @@ async fn init(binaries: &Binaries, place: &Place, password: &str) -> Result<(), 
     fs::write(data.join("pg_hba.conf"), ACCESS).map_err(SandboxError::disk("write", data.join("pg_hba.conf")))
 }
 
-fn append(path: &Path, text: &str) -> Result<(), SandboxError> {
+pub(super) fn append(path: &Path, text: &str) -> Result<(), SandboxError> {
     use std::io::Write as _;
     fs::OpenOptions::new()
         .append(true)

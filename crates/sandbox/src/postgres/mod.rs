@@ -4,6 +4,7 @@ mod binaries;
 mod cluster;
 mod place;
 mod projects;
+mod shelf;
 
 pub(crate) use binaries::run;
 pub(crate) use cluster::{Cluster, connect, end_orphan};

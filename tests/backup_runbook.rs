@@ -11,8 +11,15 @@ use crate::world::{Said, Watched, World};
 
 const RUN: [&str; 6] = ["--json", "run", "runbooks/backup.yaml", "--env", "local", "--yes"];
 
-/// Every object of the bucket, without what the stand-in keeps beside them.
+/// Every object of the bucket that belongs to a dump.
 fn objects(world: &World) -> Vec<String> {
+    let mut all = everything(world);
+    all.retain(|key| !key.starts_with("storage/"));
+    all
+}
+
+/// Every object of the bucket, without what the stand-in keeps beside them.
+fn everything(world: &World) -> Vec<String> {
     let root = world.state().join("sandbox/s3/polaris-backups");
     let (mut found, mut folders) = (Vec::new(), vec![root.clone()]);
     while let Some(folder) = folders.pop() {
@@ -82,6 +89,9 @@ fn a_backup_is_verified_listed_looked_into_and_restored_by_path_b() {
     let wanted: Vec<String> =
         ["", ".index.json", ".index.json.sha256", ".sha256"].map(|ending| format!("{key}{ending}")).into();
     assert_eq!(objects(&world), wanted);
+    assert_eq!(said.last()["outputs"]["files"], 49);
+    let manifests = |key: &&String| key.starts_with("storage/local/manifests/recordings/") && key.ends_with(".jsonl");
+    assert_eq!(everything(&world).iter().filter(manifests).count(), 1, "files have a manifest of the day");
     let place = world.state().join("sandbox/s3/polaris-backups");
     let index: Value =
         serde_json::from_slice(&std::fs::read(place.join(format!("{key}.index.json"))).unwrap()).unwrap();

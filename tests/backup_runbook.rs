@@ -90,7 +90,8 @@ fn a_backup_is_verified_listed_looked_into_and_restored_by_path_b() {
         ["", ".index.json", ".index.json.sha256", ".sha256"].map(|ending| format!("{key}{ending}")).into();
     assert_eq!(objects(&world), wanted);
     assert_eq!(said.last()["outputs"]["files"], 49);
-    let manifests = |key: &&String| key.starts_with("storage/local/manifests/recordings/") && key.ends_with(".jsonl");
+    let manifests =
+        |key: &&String| key.starts_with("storage/local/manifests/recordings/") && key.ends_with(".jsonl");
     assert_eq!(everything(&world).iter().filter(manifests).count(), 1, "files have a manifest of the day");
     let place = world.state().join("sandbox/s3/polaris-backups");
     let index: Value =

@@ -84,18 +84,27 @@ fn is_rebuilt(world: &World, run: &str, wanted: &Database, before: &Value) {
     assert_eq!(after["vercel"]["production"], fresh[0]["id"]);
     assert_eq!(outputs(&records, "rotate/deploy")["previous"], before["vercel"]["production"]);
     let done_at = |step: &str| {
-        records.iter().position(|r| r["kind"] == "step_done" && r["step"] == step).unwrap_or_else(|| panic!("{step}"))
+        records
+            .iter()
+            .position(|r| r["kind"] == "step_done" && r["step"] == step)
+            .unwrap_or_else(|| panic!("{step}"))
     };
-    assert!(done_at("rotate/paypal-signature") < done_at("sign-off") && done_at("sign-off") < done_at("promote"));
+    assert!(
+        done_at("rotate/paypal-signature") < done_at("sign-off") && done_at("sign-off") < done_at("promote")
+    );
     assert_eq!(outputs(&records, "rotate/paypal-signature")["verified"], true);
 
     let app = world.application();
-    assert_eq!((&app["ok"], &app["read_only"], &app["database"]), (&json!(true), &json!(false), &json!(project)));
+    assert_eq!(
+        (&app["ok"], &app["read_only"], &app["database"]),
+        (&json!(true), &json!(false), &json!(project))
+    );
     assert_eq!(after["vercel"]["flags"], json!({ "read_only": false }));
     assert_eq!(after["vercel"]["crons_enabled"], true);
     payments_arrive(&after);
     let status = world.status(run);
-    let force: Vec<&str> = list(&status["in_force"]).iter().map(|force| force["key"].as_str().unwrap()).collect();
+    let force: Vec<&str> =
+        list(&status["in_force"]).iter().map(|force| force["key"].as_str().unwrap()).collect();
     assert!(force.iter().all(|key| key.starts_with("supabase.")), "only the new project stays: {force:?}");
     assert_eq!(world.effects("hooks POST /hooks/chat"), 2, "the team is told at both ends");
     assert_eq!(world.effects("hooks POST /hooks/users"), 2, "and so are users");
@@ -105,7 +114,9 @@ fn is_rebuilt(world: &World, run: &str, wanted: &Database, before: &Value) {
 
 /// Tables that the application and the sandbox's Auth and Storage write to by themselves.
 fn is_touched(table: &str) -> bool {
-    table.starts_with("auth.") || table.starts_with("storage.") || matches!(table, "public.ledger" | "public.entitlements")
+    table.starts_with("auth.")
+        || table.starts_with("storage.")
+        || matches!(table, "public.ledger" | "public.entitlements")
 }
 
 /// Every file of the old project is in the new one with the same bytes.
@@ -142,12 +153,18 @@ fn everything_is_rebuilt_and_a_named_person_signs_off() {
         }
         said.ended(7);
         let status = world.status(&id);
-        let asked = list(&status["steps"]).iter().find(|step| step["state"] == "waiting for approval").unwrap();
+        let asked =
+            list(&status["steps"]).iter().find(|step| step["state"] == "waiting for approval").unwrap();
         let step = asked["step"].as_str().unwrap();
         if step == "sign-off" {
             assert_eq!(world.inspect()["vercel"]["production"], before["vercel"]["production"]);
-            assert_eq!(world.application()["database"], json!(world.live()), "users still see the old project");
-            let prompt = world.records(&id).iter().rev().find_map(|r| r["prompt"].as_str().map(str::to_owned));
+            assert_eq!(
+                world.application()["database"],
+                json!(world.live()),
+                "users still see the old project"
+            );
+            let prompt =
+                world.records(&id).iter().rev().find_map(|r| r["prompt"].as_str().map(str::to_owned));
             assert!(prompt.unwrap().starts_with("Ana Cruz: shall http"));
         }
         world.runbook(&["approve", &id, step, "--reason", "looked at it"]).ended(0);
@@ -176,7 +193,8 @@ fn a_rebuild_that_is_killed_again_and_again_comes_to_the_same_end() {
         more = if now > done { 5 } else { more + 3 };
         done = now;
         let at = (records.len() + more).to_string();
-        let output = world.command(&["--json", "resume", &run, "--yes", "--die-after", &at]).output().unwrap();
+        let output =
+            world.command(&["--json", "resume", &run, "--yes", "--die-after", &at]).output().unwrap();
         if output.status.signal() == Some(9) {
             deaths += 1;
             assert!(deaths < DEATHS_MAX, "the run goes on from death to death: {:?}", records.last());

@@ -172,11 +172,16 @@ fn payments_made_while_webhooks_are_paused_are_found_afterwards() {
     let pay = |who: &str| world.runbook(&["--json", "sandbox", "pay", who]).ended(0).last();
     for (webhooks, words) in [("pause", "is disabled"), ("gone", "answers 410")] {
         let webhooks = format!("webhooks={webhooks}");
-        let start = ["--json", "run", "runbooks/path-b.yaml", "--env", "local", "--no-wait", "--input", &webhooks];
+        let start =
+            ["--json", "run", "runbooks/path-b.yaml", "--env", "local", "--no-wait", "--input", &webhooks];
         let run = world.runbook(&start).ended(7).run();
         let status = world.status(&run);
-        let force: Vec<&str> =
-            status["in_force"].as_array().unwrap().iter().map(|force| force["text"].as_str().unwrap()).collect();
+        let force: Vec<&str> = status["in_force"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|force| force["text"].as_str().unwrap())
+            .collect();
         assert!(force.iter().any(|text| text.contains("PayPal's webhook")), "{force:?}");
         assert!(force.iter().any(|text| text.contains("PayMongo") && text.contains(words)), "{force:?}");
         for who in ["paypal", "paymongo"] {
@@ -189,7 +194,8 @@ fn payments_made_while_webhooks_are_paused_are_found_afterwards() {
         world.runbook(&["approve", &run]).ended(0);
         world.runbook(&["--json", "resume", &run, "--no-wait"]).ended(0);
         payments_arrive(&world.inspect());
-        let reopened = outputs(&world.records(&run), "reopen");
+        let records = world.records(&run);
+        let reopened = outputs(&records, "reopen");
         assert_eq!((&reopened["resent"], &reopened["unbooked"]), (&json!(1), &json!(1)));
         for who in ["paypal", "paymongo"] {
             assert_eq!(pay(who)["delivered"], true, "{who} delivers again");
@@ -197,5 +203,16 @@ fn payments_made_while_webhooks_are_paused_are_found_afterwards() {
         let status = world.status(&run);
         let left = status["in_force"].as_array().unwrap().iter();
         assert!(left.clone().all(|f| f["key"].as_str().unwrap().starts_with("supabase.")), "{status}");
+    }
+
+    // PayMongo sends nothing again: the reconciliation books what it took.
+    let after = ["--json", "run", "runbooks/post-restore.yaml", "--env", "local", "--yes"];
+    let said = world.runbook(&after).ended(0).last();
+    assert!(said["outputs"]["reconciliation"]["booked"].as_u64().unwrap() > 0, "{said}");
+    let project = world.application()["database"].as_str().unwrap().to_owned();
+    let booked = world.sql(&project, "select payment_id from public.ledger where provider = 'paymongo'");
+    for payment in world.inspect()["providers"]["paymongo"]["payments"].as_array().unwrap() {
+        let id = payment["id"].as_str().unwrap();
+        assert_eq!(booked.lines().filter(|line| *line == id).count(), 1, "{id}");
     }
 }

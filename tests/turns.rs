@@ -53,16 +53,19 @@ pub(crate) fn settle(world: &World, run: &str) {
         let started = records.iter().rev().find(|r| r["kind"] == "attempt_started" && r["step"] == *step);
         started.and_then(|record| record["params"]["to"].as_str())
     };
-    let in_this_run = |post: &&Value| post["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap() >= begun;
+    let in_this_run =
+        |post: &&Value| post["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap() >= begun;
     let steps = world.status(run)["steps"].as_array().cloned().unwrap();
     let doubts: Vec<&Value> = steps.iter().filter(|step| step["state"] == "in doubt").collect();
     assert!(!doubts.is_empty(), "a run in doubt names its steps: {steps:?}");
     for step in doubts.into_iter().map(|doubt| &doubt["step"]) {
-        let to = channel(step).unwrap_or_else(|| panic!("only messages cannot be asked back, and {step} is none"));
+        let to =
+            channel(step).unwrap_or_else(|| panic!("only messages cannot be asked back, and {step} is none"));
         let posts = world.inspect()["hooks"].as_array().cloned().unwrap();
         let posted = posts.iter().filter(in_this_run).filter(|post| post["hook"] == to).count();
         let known = |r: &&Value| {
-            let said_done = r["kind"] == "resolved" && r["verdict"] == "done" && channel(&r["step"]) == Some(to);
+            let said_done =
+                r["kind"] == "resolved" && r["verdict"] == "done" && channel(&r["step"]) == Some(to);
             let outputs = &r["outcome"]["outputs"];
             said_done || (r["kind"] == "step_done" && outputs["sent"] == true && outputs["to"] == to)
         };

@@ -281,7 +281,8 @@ impl Way<'_> {
 
     fn url(&self, name: &str, leg: &Leg) -> Result<Url, ActionError> {
         let refuse = |why: &str| ActionError::refused(format!("ask {name}: {why}"));
-        let is_given = leg.url.strip_prefix("${").and_then(|rest| rest.find('}')) == Some(leg.url.len().saturating_sub(3));
+        let is_given = leg.url.strip_prefix("${").and_then(|rest| rest.find('}'))
+            == Some(leg.url.len().saturating_sub(3));
         if is_given && !(leg.headers.is_empty() && leg.bearer.is_none() && leg.secrets.is_empty()) {
             return Err(refuse("what an answer gave as a URL is asked without headers and secrets only"));
         }

@@ -211,6 +211,34 @@ async fn settle(build: &Build, provider: &str, paid: Payment, verified: bool) ->
     Ok(Json(json!({ "ok": true, "entries": entries, "granted": granted })).into_response())
 }
 
+/// Books what PayMongo was paid and never delivered, as the nightly reconciliation does; how many rows that made.
+pub(super) async fn book_missed(ctx: &Ctx, build: &Build) -> Result<i64, Trouble> {
+    if open(build, "paymongo").is_err() {
+        return Ok(0);
+    }
+    let client = database(build).await?;
+    let mut booked = 0;
+    for paid in ctx.look(|world| world.providers.paymongo.paid()) {
+        let handle = paid.handle.as_deref().unwrap_or(PAYER);
+        let row = client
+            .query_one(
+                SETTLE,
+                &[
+                    &"paymongo",
+                    &paid.event,
+                    &paid.payment,
+                    &"payment.paid",
+                    &paid.cents,
+                    &handle,
+                    &paid.currency,
+                ],
+            )
+            .await?;
+        booked += row.get::<_, i64>(0);
+    }
+    Ok(booked)
+}
+
 /// Whether an event, named by its own id or by that of its payment, stands in the ledger.
 async fn arrived(State(ctx): State<Ctx>, Path(event): Path<String>) -> Result<Response, Trouble> {
     let client = database(&build(&ctx)?).await?;

@@ -24,7 +24,8 @@ const URL_LIFE_S: u32 = 60;
 const BUCKET: &str = "recordings";
 
 pub(super) fn routes() -> Router<Ctx> {
-    Router::new().route("/api/recordings", post(upload))
+    Router::new()
+        .route("/api/recordings", post(upload))
         .route("/api/recordings/{name}/play", get(play))
         .route("/api/recordings/{name}", delete(remove))
         .route("/api/recordings/{name}/url", get(address))
@@ -139,7 +140,9 @@ async fn remove(State(ctx): State<Ctx>, Path(name): Path<String>) -> Result<Resp
     let path = format!("/object/{BUCKET}/{name}");
     match Storage::of(&build)?.call("DELETE", &path, &[], &[]).await {
         // Asked again after it went: it is gone, which is what was wanted.
-        Ok(_) | Err(Trouble(StatusCode::NOT_FOUND, _)) => Ok(Json(json!({ "ok": true, "name": name })).into_response()),
+        Ok(_) | Err(Trouble(StatusCode::NOT_FOUND, _)) => {
+            Ok(Json(json!({ "ok": true, "name": name })).into_response())
+        }
         Err(trouble) => Err(trouble),
     }
 }

@@ -93,8 +93,7 @@ fn build(ctx: &Ctx) -> Result<Build, Trouble> {
             Some(id) => vercel.deployment(id).filter(|staged| staged.state(Timestamp::now()) == "READY"),
             None => vercel.live(),
         };
-        let live =
-            wanted.ok_or_else(|| Trouble(StatusCode::NOT_FOUND, "DEPLOYMENT_NOT_FOUND".to_owned()))?;
+        let live = wanted.ok_or_else(|| Trouble(StatusCode::NOT_FOUND, "DEPLOYMENT_NOT_FOUND".to_owned()))?;
         Ok(Build {
             deployment: live.id.clone(),
             variables: live.snapshot.clone(),

@@ -24,9 +24,12 @@ fn a_rollback_puts_everything_back_and_keeps_the_restored_database() {
     let world = World::with_backup();
     world.hurry();
     let before = settings(&world);
+    let start = ["--json", "run", "runbooks/path-b.yaml", "--env", "local", "--no-wait"];
+    let run = world.runbook(&start).ended(7).run();
+    // Traffic moves, and then nobody can be told.
     world.fault(&["hooks", "--status", "400", "--times", "10"]);
-    let said = world.path_b().ended(5);
-    let run = said.run();
+    world.runbook(&["approve", &run]).ended(0);
+    world.runbook(&["--json", "resume", &run, "--no-wait"]).ended(5);
     assert_ne!(settings(&world), before);
 
     let unasked = world.runbook(&["rollback", &run]).ended(4);

@@ -22,6 +22,7 @@ mod path_a;
 mod path_b;
 mod path_b_killed;
 mod path_c;
+mod path_d;
 mod plan;
 mod post_restore;
 mod procedures;

@@ -128,6 +128,9 @@ fn ended_well(world: &World, run: &str) {
     let state = world.inspect();
     assert_eq!(state["vercel"]["flags"], json!({ "read_only": false }));
     assert_eq!(state["vercel"]["crons_enabled"], true);
+    crate::path_b::payments_arrive(&state);
+    let billing = state["vercel"]["env"].as_array().unwrap().iter().any(|v| v["key"] == "BILLING_PROVIDER");
+    assert!(billing, "payments can be made again");
     assert_eq!(
         world.sql("postgres", "select count(*) from pg_database where datname ~ '^(polaris_temp|runbook_)'"),
         "0"
@@ -180,11 +183,7 @@ fn path_a_killed_after_every_record_writes_every_row_once() {
         }
         let said = Said::of(output);
         if said.status == Some(6) {
-            let told = world.inspect()["hooks"].to_string().contains("Two people are gone");
-            let verdict = if told { "--done" } else { "--again" };
-            world
-                .runbook(&["resolve", &run, "tell", verdict, "--reason", "looked into the channel"])
-                .ended(0);
+            crate::turns::settle(&world, &run);
             continue;
         }
         said.ended(0);

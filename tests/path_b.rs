@@ -89,7 +89,8 @@ pub(crate) fn reached(world: &World, run: &str, before: &Value) -> Reached {
     are_deployed_once(run, before, &after);
     nothing_is_frozen(&after);
     assert_eq!(told(&after, &made).len(), 1, "the team is told once: {}", after["hooks"]);
-    assert_eq!(grown(before, &after, "hooks POST /hooks/chat"), 1, "and nobody else is");
+    assert_eq!(grown(before, &after, "hooks POST /hooks/chat"), 2, "at the beginning and at the end");
+    assert_eq!(grown(before, &after, "hooks POST /hooks/users"), 2, "and so are users");
     in_force_is_what_must_be(world, run, &made);
     world.runbook(&["verify", run]).ended(0);
     for (step, times) in count(&records, "step_done") {
@@ -245,6 +246,20 @@ fn nothing_is_frozen(after: &Value) {
     let vercel = &after["vercel"];
     assert_eq!(vercel["flags"], json!({ "read_only": false }));
     assert_eq!((&vercel["crons_enabled"], &vercel["paused"]), (&json!(true), &json!(false)));
+    payments_arrive(after);
+}
+
+/// Both payment providers send their events to the application.
+#[track_caller]
+pub(crate) fn payments_arrive(state: &Value) {
+    let providers = &state["providers"];
+    let url = |webhook: &Value| webhook["url"].as_str().unwrap().to_owned();
+    let [paypal] = list(&providers["paypal"]["webhooks"]) else { panic!("one webhook: {providers}") };
+    assert!(url(paypal).ends_with("/api/webhooks/paypal"), "{paypal}");
+    let paymongo: Vec<&Value> =
+        list(&providers["paymongo"]["webhooks"]).iter().filter(|w| w["status"] == "enabled").collect();
+    assert_eq!(paymongo.len(), 1, "one webhook is on: {providers}");
+    assert!(url(paymongo[0]).ends_with("/api/webhooks/paymongo"), "{paymongo:?}");
 }
 
 #[track_caller]
@@ -291,15 +306,7 @@ pub(crate) fn killed_to_the_end(world: &World, run: &str) -> u32 {
         match output.status.code() {
             None => {}
             Some(0) => return sitting,
-            Some(6) => {
-                let said = crate::world::Said::of(output);
-                let step = said.last()["problems"][0]["step"].as_str().unwrap().to_owned();
-                let posted = !list(&world.inspect()["hooks"]).is_empty();
-                let verdict = if posted { "--done" } else { "--again" };
-                world
-                    .runbook(&["resolve", run, &step, verdict, "--reason", "looked into the channel"])
-                    .ended(0);
-            }
+            Some(6) => crate::turns::settle(world, run),
             Some(_) => drop(crate::world::Said::of(output).ended(0)),
         }
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::path_b::count;
-use crate::turns::{Turns, killed_after_every_record};
+use crate::turns::killed_after_every_record;
 use crate::world::World;
 
 const RUNBOOK: &str = "runbooks/post-restore.yaml";
@@ -86,13 +86,6 @@ fn a_bad_service_level_ends_the_watch_and_a_resume_watches_for_the_whole_time_ag
 fn killed_after_each_record_it_comes_to_the_same_end() {
     let world = World::with_data();
     world.hurry();
-    let run = killed_after_every_record(
-        &world,
-        &arguments(),
-        &Turns {
-            asked: "summary",
-            was_done: &|world| world.inspect()["hooks"].as_array().is_some_and(|posts| !posts.is_empty()),
-        },
-    );
+    let run = killed_after_every_record(&world, &arguments());
     is_over(&world, &run);
 }

@@ -30,8 +30,9 @@ fn is_restored(world: &World, run: &str) {
     assert_eq!((&measured["rpo_met"], &measured["rto_met"]), (&json!(true), &json!(true)));
     let posts = world.inspect()["hooks"].as_array().cloned().unwrap_or_default();
     let texts: Vec<&str> = posts.iter().filter_map(|post| post["body"]["text"].as_str()).collect();
-    assert_eq!(texts.len(), 1, "the team is told once: {texts:?}");
-    assert!(texts[0].contains(measured["statement"].as_str().unwrap()), "{}", texts[0]);
+    assert_eq!(texts.len(), 4, "team and users are told once at each end: {texts:?}");
+    assert!(texts[3].contains(measured["statement"].as_str().unwrap()), "{}", texts[3]);
+    crate::path_b::payments_arrive(&world.inspect());
     let force: Vec<Value> = world.status(run)["in_force"].as_array().unwrap().clone();
     assert_eq!(force.len(), 1, "only the new project stands beside the old one: {force:?}");
 }

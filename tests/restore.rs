@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::path_b::{assert_same, wanted};
+use crate::path_b::{assert_same, payments_arrive, wanted};
 use crate::world::World;
 
 fn outputs<'r>(records: &'r [Value], step: &str) -> &'r Value {
@@ -101,4 +101,118 @@ fn read_only(world: &World) -> String {
     let sql = "select datname from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase \
                where 'default_transaction_read_only=on' = any (setconfig)";
     world.sql("postgres", sql)
+}
+
+/// Starts `restore` with an answer as input, to its end.
+fn answered(world: &World, seen: &str, inputs: &[&str]) -> String {
+    let seen = format!("seen={seen}");
+    let mut arguments = vec!["--json", "run", "runbooks/restore.yaml", "--env", "local", "--yes"];
+    for input in [&[seen.as_str(), "reason=the test knows"], inputs].concat() {
+        arguments.extend(["--input", input]);
+    }
+    world.runbook(&arguments).ended(0).run()
+}
+
+/// Only one path was gone.
+#[track_caller]
+fn went(world: &World, run: &str, path: &str) -> Vec<Value> {
+    let records = world.records(run);
+    let state = |step: &str, kind: &str| records.iter().any(|r| r["step"] == step && r["kind"] == kind);
+    for other in ["path_a", "path_b", "path_c", "path_d"] {
+        let kind = if other == path { "step_done" } else { "step_skipped" };
+        assert!(state(other, kind), "{other} is not {kind}");
+    }
+    payments_arrive(&world.inspect());
+    assert_eq!(world.inspect()["vercel"]["flags"]["read_only"], false);
+    records
+}
+
+#[test]
+fn missing_rows_whose_keys_are_known_come_back_by_path_a() {
+    let world = World::with_backup();
+    world.runbook(&["sandbox", "break", "deleted-rows"]).ended(0);
+    let keys = r#"keys=["00000000-0000-4000-8000-000000000003"]"#;
+    let run = answered(&world, "rows", &["table=public.profiles", keys]);
+    let records = went(&world, &run, "path_a");
+    assert_eq!(outputs(&records, "path_a/upsert")["inserted"], 1);
+
+    // Without the keys it says what is missing, and has changed nothing.
+    let effects = world.inspect()["effects"].clone();
+    let start = ["--json", "run", "runbooks/restore.yaml", "--env", "local", "--yes", "--input", "seen=rows"];
+    let said = world.runbook(&[&start[..], &["--input", "reason=unknown"]].concat());
+    assert_ne!(said.status, Some(0));
+    assert!(said.last()["problems"].to_string().contains("--input table="), "{}", said.stdout);
+    assert_eq!(world.inspect()["effects"], effects);
+}
+
+#[test]
+fn missing_files_come_back_by_path_c() {
+    let world = World::with_backup();
+    world.runbook(&["sandbox", "break", "lost-files"]).ended(0);
+    let run = answered(&world, "files", &["buckets=[\"recordings\"]"]);
+    let records = went(&world, &run, "path_c");
+    assert!(outputs(&records, "path_c/files")["restored"].as_u64().unwrap() > 0);
+    assert_eq!(outputs(&records, "path_c/proof")["rows_without_files"], json!([]));
+}
+
+#[test]
+fn suspected_credentials_lead_to_path_d() {
+    let world = World::with_backup();
+    world.hurry();
+    let run = answered(&world, "credentials", &["signer=Ana Cruz"]);
+    let records = went(&world, &run, "path_d");
+    let made = outputs(&records, "path_d/database")["ref"].clone();
+    assert_eq!(world.application()["database"], made);
+}
+
+#[test]
+fn payments_made_while_webhooks_are_paused_are_found_afterwards() {
+    let world = World::with_backup();
+    world.hurry();
+    let pay = |who: &str| world.runbook(&["--json", "sandbox", "pay", who]).ended(0).last();
+    for (webhooks, words) in [("pause", "is disabled"), ("gone", "answers 410")] {
+        let webhooks = format!("webhooks={webhooks}");
+        let start =
+            ["--json", "run", "runbooks/path-b.yaml", "--env", "local", "--no-wait", "--input", &webhooks];
+        let run = world.runbook(&start).ended(7).run();
+        let status = world.status(&run);
+        let force: Vec<&str> = status["in_force"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|force| force["text"].as_str().unwrap())
+            .collect();
+        assert!(force.iter().any(|text| text.contains("PayPal's webhook")), "{force:?}");
+        assert!(force.iter().any(|text| text.contains("PayMongo") && text.contains(words)), "{force:?}");
+        for who in ["paypal", "paymongo"] {
+            assert_eq!(pay(who)["delivered"], false, "{who} delivers to nobody");
+        }
+        let file = outputs(&world.records(&run), "triage/evidence")["file"].as_str().unwrap().to_owned();
+        let seen: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        assert!(seen["errors"]["known"].is_boolean(), "{}", seen["errors"]);
+
+        world.runbook(&["approve", &run]).ended(0);
+        world.runbook(&["--json", "resume", &run, "--no-wait"]).ended(0);
+        payments_arrive(&world.inspect());
+        let records = world.records(&run);
+        let reopened = outputs(&records, "reopen");
+        assert_eq!((&reopened["resent"], &reopened["unbooked"]), (&json!(1), &json!(1)));
+        for who in ["paypal", "paymongo"] {
+            assert_eq!(pay(who)["delivered"], true, "{who} delivers again");
+        }
+        let status = world.status(&run);
+        let left = status["in_force"].as_array().unwrap().iter();
+        assert!(left.clone().all(|f| f["key"].as_str().unwrap().starts_with("supabase.")), "{status}");
+    }
+
+    // PayMongo sends nothing again: the reconciliation books what it took.
+    let after = ["--json", "run", "runbooks/post-restore.yaml", "--env", "local", "--yes"];
+    let said = world.runbook(&after).ended(0).last();
+    assert!(said["outputs"]["reconciliation"]["booked"].as_u64().unwrap() > 0, "{said}");
+    let project = world.application()["database"].as_str().unwrap().to_owned();
+    let booked = world.sql(&project, "select payment_id from public.ledger where provider = 'paymongo'");
+    for payment in world.inspect()["providers"]["paymongo"]["payments"].as_array().unwrap() {
+        let id = payment["id"].as_str().unwrap();
+        assert_eq!(booked.lines().filter(|line| *line == id).count(), 1, "{id}");
+    }
 }

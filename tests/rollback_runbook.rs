@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::path_b::count;
-use crate::turns::{Turns, killed_after_every_record};
+use crate::turns::killed_after_every_record;
 use crate::world::World;
 
 const RUNBOOK: &str = "runbooks/rollback.yaml";
@@ -86,14 +86,7 @@ fn a_bad_restore_is_taken_back() {
 fn killed_after_each_record_it_goes_back_no_further() {
     let (world, arguments) = world();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let run = killed_after_every_record(
-        &world,
-        &arguments,
-        &Turns {
-            asked: "tell",
-            was_done: &|world| !world.inspect()["hooks"].as_array().is_none_or(Vec::is_empty),
-        },
-    );
+    let run = killed_after_every_record(&world, &arguments);
     is_back(&world, &run);
 }
 

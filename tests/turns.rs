@@ -1,5 +1,6 @@
-//! One run killed over and over: each process of it dies a few records after it began, and a record later than the one
-//! before when that one finished no step, until one comes to the end. So every place between two records is met. For runbooks whose notifications cannot be asked back: where a run asks, the world is looked at.
+//! One run killed over and over: each process of it dies a few records after it began, and a record later than the
+//! one before when that one finished no step, until one comes to the end. So every place between two records is met.
+//! Notifications cannot be asked back: where a run asks, the world is looked at.
 
 use std::os::unix::process::ExitStatusExt as _;
 
@@ -13,17 +14,9 @@ const PROCESSES_MAX: usize = 400;
 /// A resume begins with a record of its own; a process that is killed after it has done nothing yet.
 const FIRST: usize = 2;
 
-/// What a person would do when the run asks.
-pub(crate) struct Turns<'a> {
-    /// A step that may be asked about.
-    pub(crate) asked: &'a str,
-    /// Whether its effect is there.
-    pub(crate) was_done: &'a dyn Fn(&World) -> bool,
-}
-
 /// Runs it so; gives the run.
 #[track_caller]
-pub(crate) fn killed_after_every_record(world: &World, arguments: &[&str], turns: &Turns<'_>) -> String {
+pub(crate) fn killed_after_every_record(world: &World, arguments: &[&str]) -> String {
     let first = world.command(&[arguments, &["--die-after", "1"]].concat()).output().unwrap();
     assert_eq!(first.status.signal(), Some(9), "{first:?}");
     let line = first.stdout.split(|byte| *byte == b'\n').next().unwrap();
@@ -43,20 +36,41 @@ pub(crate) fn killed_after_every_record(world: &World, arguments: &[&str], turns
         let said = Said::of(output);
         match said.status {
             Some(0) => return run,
-            Some(6) => answer(world, &run, &said, turns),
+            Some(6) => settle(world, &run),
             _ => drop(said.ended(0)),
         }
     }
     panic!("the run does not come to its end: {:?}", world.records(&run).last());
 }
 
+/// Answers for every message in doubt whether it was posted, as a person would who looks into its channel: a post of this
+/// run's time that no step is known to have sent.
 #[track_caller]
-fn answer(world: &World, run: &str, said: &Said, turns: &Turns<'_>) {
-    let problem = said.last()["problems"][0].clone();
-    let step = problem["step"].as_str().unwrap();
-    // Only messages cannot be asked back; of the others the first one in doubt is looked up as given.
-    assert!(step == turns.asked || step == "notice", "{problem}");
-    let done = if step == turns.asked { (turns.was_done)(world) } else { world.effects("hooks POST") > 1 };
-    let verdict = if done { "--done" } else { "--again" };
-    world.runbook(&["resolve", run, step, verdict, "--reason", "looked into the channel"]).ended(0);
+pub(crate) fn settle(world: &World, run: &str) {
+    let records = world.records(run);
+    let begun = records[0]["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let channel = |step: &Value| {
+        let started = records.iter().rev().find(|r| r["kind"] == "attempt_started" && r["step"] == *step);
+        started.and_then(|record| record["params"]["to"].as_str())
+    };
+    let in_this_run =
+        |post: &&Value| post["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap() >= begun;
+    let steps = world.status(run)["steps"].as_array().cloned().unwrap();
+    let doubts: Vec<&Value> = steps.iter().filter(|step| step["state"] == "in doubt").collect();
+    assert!(!doubts.is_empty(), "a run in doubt names its steps: {steps:?}");
+    for step in doubts.into_iter().map(|doubt| &doubt["step"]) {
+        let to =
+            channel(step).unwrap_or_else(|| panic!("only messages cannot be asked back, and {step} is none"));
+        let posts = world.inspect()["hooks"].as_array().cloned().unwrap();
+        let posted = posts.iter().filter(in_this_run).filter(|post| post["hook"] == to).count();
+        let known = |r: &&Value| {
+            let said_done =
+                r["kind"] == "resolved" && r["verdict"] == "done" && channel(&r["step"]) == Some(to);
+            let outputs = &r["outcome"]["outputs"];
+            said_done || (r["kind"] == "step_done" && outputs["sent"] == true && outputs["to"] == to)
+        };
+        let verdict = if posted > records.iter().filter(known).count() { "--done" } else { "--again" };
+        let step = step.as_str().unwrap();
+        world.runbook(&["resolve", run, step, verdict, "--reason", "looked into the channel"]).ended(0);
+    }
 }

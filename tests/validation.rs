@@ -17,8 +17,16 @@ fn the_checklist_passes_and_leaves_nothing_behind() {
     let world = World::with_data();
     let before = world.sql(&world.live(), "select count(*) from public.attempts");
     let said = world.runbook(&RUN).ended(0);
-    assert_eq!(said.last()["outputs"]["passed"], 16);
+    assert_eq!(said.last()["outputs"]["passed"], 21);
     assert_eq!(world.sql(&world.live(), "select count(*) from public.attempts"), before);
+    let files = "select count(*) from storage.objects where name like 'checklist-%'";
+    assert_eq!(world.sql(&world.live(), files), "0", "the recording is taken away again");
+    let payment = outputs(&world.records(&said.run()), "payment")["payment"].as_str().unwrap().to_owned();
+    let rows = format!(
+        "select count(*) || ' ' || (select count(*) from public.entitlements where external_id = '{payment}') \
+         from public.ledger where payment_id = '{payment}'"
+    );
+    assert_eq!(world.sql(&world.live(), &rows), "1 1", "one row in the ledger, one entitlement");
     let drill = outputs(&world.records(&said.run()), "drill");
     assert!(drill["results"].as_array().unwrap().iter().all(|r| r["passed"] == true), "{drill}");
 }

@@ -13,7 +13,7 @@ use crate::supabase::{ORGANIZATION, REGION};
 use crate::vercel::{PROJECT, TEAM};
 
 /// Secrets that the environment names, each a file of the same name.
-const SECRETS: [&str; 9] = [
+const SECRETS: [&str; 10] = [
     "live_password",
     "masking_key",
     "s3_access_key_id",
@@ -21,6 +21,7 @@ const SECRETS: [&str; 9] = [
     "supabase_token",
     "vercel_token",
     "chat_webhook",
+    "users_webhook",
     "cron_secret",
     "smoke_password",
 ];
@@ -76,6 +77,8 @@ vercel:
 {systems}notify:
   chat:
     url: "{{{{ secrets.chat_webhook }}}}"
+  users:
+    url: "{{{{ secrets.users_webhook }}}}"
 vars:
   app_url: {app_url}
   hooks_url: {hooks_url}

@@ -209,8 +209,10 @@ async fn assemble(
     let url = |port: u16| format!("http://127.0.0.1:{port}");
     let hooks_url = format!("{}/hooks", url(ports.app));
     disk::remembered(&layout.secret("masking_key"), disk::random_secret)?;
-    disk::write_private(&layout.secret("chat_webhook"), format!("{hooks_url}/chat\n").as_bytes())?;
-    let world = match World::load(&layout.world())? {
+    for (secret, hook) in [("chat_webhook", "chat"), ("users_webhook", "users")] {
+        disk::write_private(&layout.secret(secret), format!("{hooks_url}/{hook}\n").as_bytes())?;
+    }
+    let mut world = match World::load(&layout.world())? {
         Some(world) => world,
         None => found_world(layout, ports, &cluster).await?,
     };
@@ -230,6 +232,7 @@ async fn assemble(
         providers_url: url(ports.providers),
         control_url: url(ports.control),
     };
+    world.vercel.app_url.clone_from(&endpoints.app_url);
     seed::unpack(layout)?;
     environment::write(layout, &endpoints, &world.vercel.global_config)?;
     let unfinished: Vec<String> = world

@@ -49,7 +49,8 @@ fn yes() -> bool {
 }
 
 /// One request of the way. `${name}` in its URL, header values and texts of its body stands for what was captured
-/// before under that name.
+/// before under that name. A URL that is `${name}` as a whole is one that an answer gave, such as a signed URL; it is
+/// asked without headers and secrets.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Leg {
@@ -280,7 +281,12 @@ impl Way<'_> {
 
     fn url(&self, name: &str, leg: &Leg) -> Result<Url, ActionError> {
         let refuse = |why: &str| ActionError::refused(format!("ask {name}: {why}"));
-        let text = self.fill(name, &leg.url, percent_encoded)?;
+        let is_given = leg.url.strip_prefix("${").and_then(|rest| rest.find('}'))
+            == Some(leg.url.len().saturating_sub(3));
+        if is_given && !(leg.headers.is_empty() && leg.bearer.is_none() && leg.secrets.is_empty()) {
+            return Err(refuse("what an answer gave as a URL is asked without headers and secrets only"));
+        }
+        let text = self.fill(name, &leg.url, if is_given { str::to_owned } else { percent_encoded })?;
         let url = Url::parse(&text).map_err(|_| refuse("its URL cannot be read"))?;
         match url.scheme() {
             "http" | "https" => Ok(url),

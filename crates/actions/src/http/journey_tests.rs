@@ -74,6 +74,21 @@ fn enter(url: &str) -> Value {
 }
 
 #[tokio::test]
+async fn a_url_that_an_answer_gave_is_asked_as_it_is_and_without_credentials() {
+    let (world, app, url) = world(App::default()).await;
+    let link = format!("{url}/me/signed?token=a%2Fb");
+    let first = json!({ "url": format!("{url}/me/1"), "headers": { "authorization": link }, "capture": { "link": "token" } });
+    let done = run(&world, json!([first, { "url": "${link}", "expect": { "json": { "name": "Ada" } } }]))
+        .await
+        .unwrap();
+    assert_eq!(done.outputs.passed, 2);
+    assert_eq!(app.lock().unwrap().seen[1], "signed ");
+    let told = json!({ "url": "${link}", "headers": { "authorization": "Bearer mine" } });
+    let error = run(&world, json!([first, told])).await.unwrap_err();
+    assert_eq!(error.aftermath, Aftermath::Refused, "{error}");
+}
+
+#[tokio::test]
 async fn what_one_answer_gave_the_next_request_uses() {
     let (world, app, url) = world(App::default()).await;
     let me = json!({ "url": format!("{url}/me/${{token}}-${{id}}"), "headers": { "authorization": "Bearer ${token}" },

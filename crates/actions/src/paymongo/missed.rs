@@ -95,12 +95,9 @@ with:
 
     async fn plan(&self, ctx: &Context, params: Params) -> Result<Preview, ActionError> {
         let found = look(ctx, &params).await?;
-        let line = format!(
-            "{} of {} payments since {} are missed now",
-            found.missed.len(),
-            found.listed,
-            params.since
-        );
+        // No moment: a preview of a run that has not begun would show another one each time.
+        let line =
+            format!("{} of {} payments of that time are missed so far", found.missed.len(), found.listed);
         Ok(Preview::Changes { lines: vec![line], destroys: None })
     }
 

@@ -19,6 +19,17 @@ pub struct Params {
     /// The webhook, by its id or the URL that it points at now; may be left out when all have the same URL: the newest.
     #[serde(default)]
     pub webhook: Option<String>,
+    /// What is in force from now on because of this, a sentence without a full stop: `PayMongo's events go to an
+    /// endpoint that answers 410`. It is told until a later step moves the same webhook with `releases`.
+    #[serde(default)]
+    pub in_force: Option<String>,
+    /// Whether this ends what an earlier step put in force for the webhook.
+    #[serde(default)]
+    pub releases: bool,
+}
+
+fn key(webhook: &str) -> String {
+    format!("paymongo.endpoint/{webhook}")
 }
 
 /// Outputs of `paymongo.repoint`.
@@ -75,7 +86,13 @@ with:
         };
         point(&api, &webhook, &params.to).await?;
         let summary = format!("webhook {webhook} points at {}", params.to);
-        Ok(Done::new(Outputs { webhook, url: params.to, before }, summary))
+        let key = key(&webhook);
+        let done = Done::new(Outputs { webhook, url: params.to, before }, summary);
+        Ok(match params.in_force {
+            Some(text) => done.in_force(key, text),
+            None if params.releases => done.released(key),
+            None => done,
+        })
     }
 
     async fn undo(&self, ctx: &Context, _params: Params, outputs: Outputs) -> Result<Outcome, ActionError> {
@@ -97,7 +114,7 @@ fn remembered(ctx: &Context) -> Option<(String, String)> {
 async fn take_back(ctx: &Context, webhook: &str, before: &str) -> Result<Outcome, ActionError> {
     point(&api(ctx)?, webhook, before).await?;
     let summary = format!("PayMongo's webhook {webhook} points at {before} again");
-    Ok(Outcome { outputs: Value::Null, summary, ..Outcome::default() })
+    Ok(Outcome { outputs: Value::Null, summary, in_force: Vec::new(), released: vec![key(webhook)] })
 }
 
 async fn point(api: &Api, id: &str, url: &str) -> Result<(), ActionError> {

@@ -143,8 +143,8 @@ with:
 
     async fn plan(&self, ctx: &Context, params: Params) -> Result<Preview, ActionError> {
         let (listed, missed) = look(ctx, &api(ctx).await?, &params).await?;
-        let mut lines =
-            vec![format!("{} of {listed} events since {} are missed now", missed.len(), params.since)];
+        // No moment: a preview of a run that has not begun would show another one each time.
+        let mut lines = vec![format!("{} of {listed} events of that time are missed so far", missed.len())];
         if params.resend {
             lines.push(format!("PayPal sends {} events again", missed.len()));
         }

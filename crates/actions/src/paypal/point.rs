@@ -41,7 +41,8 @@ pub struct Repoint;
 const PERMISSION: &[&str] =
     &["PayPal: a REST application with the scope https://uri.paypal.com/services/applications/webhooks"];
 
-fn key(webhook: &str) -> String {
+/// Key of what is in force while a webhook is paused.
+pub(super) fn key(webhook: &str) -> String {
     format!("paypal.webhook/{webhook}")
 }
 

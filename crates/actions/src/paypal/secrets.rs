@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::api::{WEBHOOKS, Webhook, api, list, pick, point};
+use super::point::key;
 use crate::http::Api;
 use crate::intent::{find_again, intent, save_intent};
 use crate::typed::{About, Done, Typed};
@@ -103,7 +104,10 @@ impl Typed for Secrets {
                 .to_owned(),
         ];
         let summary = format!("webhook {} replaces {}", made.id, before.id);
-        Ok(Done::new(Outputs { webhook_id: made.id, replaced: before.id, url, by_hand }, summary))
+        // A webhook that is gone is paused no longer.
+        let released = key(&before.id);
+        let outputs = Outputs { webhook_id: made.id, replaced: before.id, url, by_hand };
+        Ok(Done::new(outputs, summary).released(released))
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::api::{Project, api, project, project_name};
-use super::deployment::{Deployment, find_by_key, get, redeploy, until_live};
+use super::deployment::{Deployment, find_by_key, get, redeploy, until_built, until_live};
 use super::point::{By, Move, point_at};
 use crate::http::Api;
 use crate::intent::{find_again, intent, save_intent, unless_turned_away};
@@ -28,10 +28,19 @@ pub struct Params {
     /// Deployment whose source is built; what serves production when left out.
     #[serde(default)]
     pub from: Option<String>,
+    /// Whether it serves users once it is built. With `false` it is built for production and reachable at its own URL
+    /// only, to be looked at; `vercel.promote` lets it serve.
+    #[serde(default = "yes")]
+    #[schemars(default = "yes")]
+    pub serve: bool,
     /// How long one attempt waits for the build. The next attempt goes on waiting.
     #[serde(default = "wait")]
     #[schemars(default = "wait")]
     pub wait: Period,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn wait() -> Period {
@@ -85,7 +94,8 @@ timeout: 15m
         let project = project(&api, &project_name(ctx, params.project)?).await?;
         let line = match source(params.from.as_deref(), &project) {
             Ok(source) => {
-                format!("builds deployment {source} of project {} again for production", project.name)
+                let then = if params.serve { "" } else { ", and leaves it to be promoted" };
+                format!("builds deployment {source} of project {} again for production{then}", project.name)
             }
             Err(error) => format!("cannot redeploy: {error}"),
         };
@@ -103,29 +113,40 @@ timeout: 15m
                     ctx.checkpoints.save("previous", json!(project.production())).await?;
                 }
                 save_intent(ctx).await?;
-                let made = redeploy(&api, ctx, &project, &source).await;
+                let made = redeploy(&api, ctx, &project, &source, params.serve).await;
                 let created = unless_turned_away(ctx, made).await?;
                 ctx.checkpoints.save("created", json!(created.id)).await?;
                 created.id
             }
         };
-        let live = until_live(&api, ctx, &project.name, &id, params.wait.0).await?;
-        Ok(finish(ctx, project.name, &live))
+        let built = if params.serve {
+            until_live(&api, ctx, &project.name, &id, params.wait.0).await?
+        } else {
+            until_built(&api, ctx, &id, params.wait.0).await?
+        };
+        Ok(finish(ctx, project.name, &built, params.serve))
     }
 
     async fn probe(&self, ctx: &Context, params: Params) -> Result<Found<Outputs>, ActionError> {
         let api = api(ctx)?;
         let project = project(&api, &project_name(ctx, params.project)?).await?;
         Ok(match own(&api, ctx, &project).await? {
+            Some(found) if !params.serve && found.is_ready() => {
+                Found::Happened(finish(ctx, project.name, &found, false))
+            }
             Some(found) if project.production() == Some(found.id.as_str()) => {
-                Found::Happened(finish(ctx, project.name, &found))
+                Found::Happened(finish(ctx, project.name, &found, true))
             }
             // One that is still building counts as absent: the next attempt finds it by its key and waits.
             _ => Found::Absent,
         })
     }
 
-    async fn undo(&self, ctx: &Context, _params: Params, outputs: Outputs) -> Result<Outcome, ActionError> {
+    async fn undo(&self, ctx: &Context, params: Params, outputs: Outputs) -> Result<Outcome, ActionError> {
+        if !params.serve {
+            // It never served by itself; a promotion has an undo of its own.
+            return Ok(nothing_to_undo());
+        }
         let previous = outputs.previous.ok_or_else(|| {
             ActionError::refused(format!(
                 "undo the deployment of `{}`: nothing served before",
@@ -142,6 +163,9 @@ timeout: 15m
     }
 
     async fn undo_unfinished(&self, ctx: &Context, params: Params) -> Result<Outcome, ActionError> {
+        if !params.serve {
+            return Ok(nothing_to_undo());
+        }
         let text = |name: &str| ctx.checkpoints.get(name).and_then(|v| v.as_str().map(str::to_owned));
         let Some(previous) = text("previous") else { return Ok(nothing_to_undo()) };
         let project = project(&api(ctx)?, &project_name(ctx, params.project.clone())?).await?.name;
@@ -171,8 +195,12 @@ async fn own(api: &Api, ctx: &Context, project: &Project) -> Result<Option<Deplo
     }
 }
 
-fn finish(ctx: &Context, project: String, live: &Deployment) -> Done<Outputs> {
+fn finish(ctx: &Context, project: String, built: &Deployment, serves: bool) -> Done<Outputs> {
     let previous = ctx.checkpoints.get("previous").and_then(|v| v.as_str().map(str::to_owned));
-    let summary = format!("deployment {} serves project {project}", live.id);
-    Done::new(Outputs { project, id: live.id.clone(), url: live.public_url(), previous }, summary)
+    let summary = if serves {
+        format!("deployment {} serves project {project}", built.id)
+    } else {
+        format!("deployment {} is built and waits for its promotion", built.id)
+    };
+    Done::new(Outputs { project, id: built.id.clone(), url: built.public_url(), previous }, summary)
 }

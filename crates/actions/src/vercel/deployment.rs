@@ -178,13 +178,18 @@ pub(super) async fn redeploy(
     ctx: &Context,
     project: &Project,
     source: &str,
+    serve: bool,
 ) -> Result<Deployment, ActionError> {
-    let body = json!({
+    let mut body = json!({
         "name": project.name,
         "deploymentId": source,
         "target": "production",
         "meta": { "action": "redeploy", META_KEY: ctx.key, "runbookRun": ctx.run },
     });
+    if !serve {
+        // What Vercel's own command line sends for `--prod --skip-domain`.
+        body["autoAssignCustomDomains"] = json!(false);
+    }
     api.post_once(format!("redeploy project `{}`", project.name), &["v13", "deployments"])
         .query("forceNew", "1")
         .json(&body)
@@ -215,6 +220,17 @@ fn look(found: Deployment) -> Result<Look<Deployment>, ActionError> {
     Ok(if found.state == "READY" { Look::There(found) } else { Look::NotYet(found.state) })
 }
 
+/// Waits until a deployment is built.
+pub(super) async fn until_built(
+    api: &Api,
+    ctx: &Context,
+    id: &str,
+    longest: Duration,
+) -> Result<Deployment, ActionError> {
+    let what = format!("deployment `{id}`");
+    until(ctx, Wait { what: &what, longest }, || async move { look(get(api, id).await?) }).await
+}
+
 /// Waits until a deployment is built and serves production.
 pub(super) async fn until_live(
     api: &Api,
@@ -223,9 +239,7 @@ pub(super) async fn until_live(
     id: &str,
     longest: Duration,
 ) -> Result<Deployment, ActionError> {
-    let what = format!("deployment `{id}`");
-    let ready =
-        until(ctx, Wait { what: &what, longest }, || async move { look(get(api, id).await?) }).await?;
+    let ready = until_built(api, ctx, id, longest).await?;
     if ready.is_aliased {
         return Ok(ready);
     }

@@ -21,7 +21,8 @@ pub(super) fn routes() -> Router<Ctx> {
     Router::new().route("/api/cron/{job}", post(run).get(run))
 }
 
-/// What the nightly reconciliation compares: rows that should belong together and do not.
+/// What the nightly reconciliation compares: rows that should belong together and do not. It also books payments that
+/// PayMongo took and did not deliver.
 const RECONCILE: &str = "select (select count(*) from public.profiles), (select count(*) from public.messages), \
     (select count(*) from public.messages m where m.author_id is not null \
        and not exists (select from public.profiles p where p.id = m.author_id))";
@@ -55,6 +56,9 @@ async fn run(
     }
     let row = database(&build).await?.query_one(sql, &[]).await?;
     let mut result = json!({ "ok": true, "job": job });
+    if job == "reconcile" {
+        result["booked"] = json!(super::billing::book_missed(&ctx, &build).await?);
+    }
     for (index, name) in names.into_iter().enumerate() {
         result[name] = json!(row.get::<_, i64>(index));
     }

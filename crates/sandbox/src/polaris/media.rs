@@ -5,7 +5,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,7 +24,11 @@ const URL_LIFE_S: u32 = 60;
 const BUCKET: &str = "recordings";
 
 pub(super) fn routes() -> Router<Ctx> {
-    Router::new().route("/api/recordings", post(upload)).route("/api/recordings/{name}/play", get(play))
+    Router::new()
+        .route("/api/recordings", post(upload))
+        .route("/api/recordings/{name}/play", get(play))
+        .route("/api/recordings/{name}", delete(remove))
+        .route("/api/recordings/{name}/url", get(address))
 }
 
 /// Where the files are, and who asks.
@@ -107,18 +111,46 @@ async fn upload(State(ctx): State<Ctx>, bytes: Bytes) -> Result<Response, Troubl
     Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
 
-/// What a player does: asks for a signed URL and fetches the audio by it, without a key.
-async fn play(State(ctx): State<Ctx>, Path(name): Path<String>) -> Result<Response, Trouble> {
-    check_name(&name)?;
-    let build = build(&ctx)?;
-    let storage = Storage::of(&build)?;
+/// An address that works for a minute without a key.
+async fn signed_url(storage: &Storage, name: &str) -> Result<String, Trouble> {
+    check_name(name)?;
     let path = format!("/object/sign/{BUCKET}/{name}");
     let asked = json!({ "expiresIn": URL_LIFE_S }).to_string();
     let signed =
         storage.call("POST", &path, &[("content-type", "application/json")], asked.as_bytes()).await?;
     let signed: Value = serde_json::from_slice(&signed.body).unwrap_or_default();
     let path = signed["signedURL"].as_str().ok_or_else(|| unavailable("storage: no signed URL"))?;
-    let audio = fetch("GET", &format!("{}{path}", storage.url), &[], &[]).await;
+    Ok(format!("{}{path}", storage.url))
+}
+
+/// What a page gives a player.
+async fn address(State(ctx): State<Ctx>, Path(name): Path<String>) -> Result<Response, Trouble> {
+    let storage = Storage::of(&build(&ctx)?)?;
+    let url = signed_url(&storage, &name).await?;
+    Ok(Json(json!({ "ok": true, "url": url })).into_response())
+}
+
+/// Takes a recording away again.
+async fn remove(State(ctx): State<Ctx>, Path(name): Path<String>) -> Result<Response, Trouble> {
+    check_name(&name)?;
+    let build = build(&ctx)?;
+    if build.read_only {
+        return Err(unavailable("read-only: we are repairing something, please come back soon"));
+    }
+    let path = format!("/object/{BUCKET}/{name}");
+    match Storage::of(&build)?.call("DELETE", &path, &[], &[]).await {
+        // Asked again after it went: it is gone, which is what was wanted.
+        Ok(_) | Err(Trouble(StatusCode::NOT_FOUND, _)) => {
+            Ok(Json(json!({ "ok": true, "name": name })).into_response())
+        }
+        Err(trouble) => Err(trouble),
+    }
+}
+
+/// What a player does: asks for a signed URL and fetches the audio by it, without a key.
+async fn play(State(ctx): State<Ctx>, Path(name): Path<String>) -> Result<Response, Trouble> {
+    let url = signed_url(&Storage::of(&build(&ctx)?)?, &name).await?;
+    let audio = fetch("GET", &url, &[], &[]).await;
     let audio = accepted(audio.map_err(|error| unavailable(format!("storage: {error}")))?)?;
     // Deployments read it within seconds: it is what pages put behind an address to get past caches.
     let version = ctx.look(|world| world.vercel.flags.get("media_version").map(|flag| flag.value.clone()));

@@ -2,12 +2,13 @@
 //!
 //! The application knows only the variables of the deployment that users see, as they were when it was
 //! built, and the flags of the global config: what a runbook changes elsewhere reaches it no sooner
-//! than it would reach the real one.
+//! than it would reach the real one. Every deployment also answers at its own address (`staged`).
 
 pub(crate) mod billing;
 mod drills;
 mod jobs;
 mod media;
+mod staged;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -33,7 +34,7 @@ const HOOK_POSTS_MAX: usize = 1000;
 
 /// Everything behind `vars.app_url`, and the webhook sink under `/hooks`.
 pub(crate) fn router(ctx: &Ctx) -> Router {
-    Router::new()
+    let pages = Router::new()
         .route("/api/health", get(health))
         .route("/api/profiles/{handle}", get(profile))
         .route("/api/messages/count", get(count_messages))
@@ -45,7 +46,8 @@ pub(crate) fn router(ctx: &Ctx) -> Router {
         .route("/hooks/{name}", post(receive).get(posts))
         .merge(media::routes())
         .merge(jobs::routes())
-        .with_state(ctx.clone())
+        .with_state(ctx.clone());
+    staged::beside(pages)
 }
 
 /// Whether the application answers well; what the derived metrics are made of.
@@ -86,8 +88,12 @@ fn build(ctx: &Ctx) -> Result<Build, Trouble> {
         if vercel.paused {
             return Err(unavailable("DEPLOYMENT_PAUSED"));
         }
-        let live =
-            vercel.live().ok_or_else(|| Trouble(StatusCode::NOT_FOUND, "DEPLOYMENT_NOT_FOUND".to_owned()))?;
+        let asked = staged::asked();
+        let wanted = match &asked {
+            Some(id) => vercel.deployment(id).filter(|staged| staged.state(Timestamp::now()) == "READY"),
+            None => vercel.live(),
+        };
+        let live = wanted.ok_or_else(|| Trouble(StatusCode::NOT_FOUND, "DEPLOYMENT_NOT_FOUND".to_owned()))?;
         Ok(Build {
             deployment: live.id.clone(),
             variables: live.snapshot.clone(),

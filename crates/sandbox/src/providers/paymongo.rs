@@ -84,12 +84,33 @@ struct Intent {
     created_at: Timestamp,
 }
 
+/// A payment as its list shows it.
+pub(crate) struct Paid {
+    pub(crate) event: String,
+    pub(crate) payment: String,
+    pub(crate) cents: i64,
+    pub(crate) currency: String,
+    pub(crate) handle: Option<String>,
+}
+
 impl State {
     /// With one webhook, as the application was set up; and the secret it signs with.
     pub(super) fn with_webhook(url: String, now: Timestamp) -> (Self, String) {
         let webhook = Webhook::made(url, EVENT_TYPES[..3].iter().map(|e| (*e).to_owned()).collect(), now);
         let secret = webhook.secret.clone();
         (Self { webhooks: vec![webhook], ..Self::default() }, secret)
+    }
+
+    /// What the reconciliation of an application learns from the list of payments.
+    pub(crate) fn paid(&self) -> Vec<Paid> {
+        let paid = |p: &Payment| Paid {
+            event: p.event.clone(),
+            payment: p.id.clone(),
+            cents: p.amount,
+            currency: p.currency.clone(),
+            handle: p.metadata["handle"].as_str().map(str::to_owned),
+        };
+        self.payments.iter().map(paid).collect()
     }
 
     /// Everything that a test may want to compare; secrets only as digests.

@@ -34,6 +34,7 @@ struct Create {
     target: Option<String>,
     #[serde(default)]
     meta: BTreeMap<String, String>,
+    auto_assign_custom_domains: Option<bool>,
 }
 
 pub(super) async fn create(State(ctx): State<Ctx>, bytes: Bytes) -> Reply {
@@ -58,7 +59,9 @@ pub(super) async fn create(State(ctx): State<Ctx>, bytes: Bytes) -> Reply {
             let source = world.vercel.deployment(source).ok_or_else(|| missing("Deployment not found"))?;
             meta.entry("originalDeploymentId".to_owned()).or_insert_with(|| source.id.clone());
         }
-        let id = world.vercel.deploy(target, meta, now, build_ms).id.clone();
+        let made = world.vercel.deploy(target, meta, now, build_ms);
+        made.held = wanted.auto_assign_custom_domains == Some(false);
+        let id = made.id.clone();
         let made = world.vercel.deployment(&id).map(|d| d.show(&world.vercel, now));
         made.ok_or_else(|| missing("Deployment not found"))
     })?;

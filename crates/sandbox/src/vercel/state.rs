@@ -14,6 +14,9 @@ use crate::disk;
 pub(crate) struct Vercel {
     pub(crate) id: String,
     pub(crate) global_config: String,
+    /// Where the application answers; each deployment does below it.
+    #[serde(default)]
+    pub(crate) app_url: String,
     pub(crate) env: Vec<EnvVar>,
     /// Oldest first.
     pub(crate) deployments: Vec<Deployment>,
@@ -54,6 +57,9 @@ pub(crate) struct Deployment {
     /// The moment when it has been given the production domain, if it has.
     pub(crate) assigned: bool,
     pub(crate) cancelled: bool,
+    /// Made with `autoAssignCustomDomains: false`: it serves no earlier than it is promoted.
+    #[serde(default)]
+    pub(crate) held: bool,
     pub(crate) snapshot: BTreeMap<String, String>,
 }
 
@@ -124,7 +130,7 @@ impl Vercel {
         meta: BTreeMap<String, String>,
         now: Timestamp,
         build_ms: u64,
-    ) -> &Deployment {
+    ) -> &mut Deployment {
         let wanted = target.as_deref().unwrap_or("preview");
         let snapshot = self
             .env
@@ -138,7 +144,7 @@ impl Vercel {
             disk::random_text(9, b"abcdefghijklmnopqrstuvwxyz0123456789")
         );
         let ready_at = later(now, build_ms);
-        self.deployments.push(Deployment {
+        let made = Deployment {
             id,
             url,
             target,
@@ -147,9 +153,10 @@ impl Vercel {
             ready_at,
             assigned: false,
             cancelled: false,
+            held: false,
             snapshot,
-        });
-        &self.deployments[self.deployments.len() - 1]
+        };
+        self.deployments.push_mut(made)
     }
 
     pub(crate) fn deployment(&self, id_or_url: &str) -> Option<&Deployment> {
@@ -172,7 +179,7 @@ impl Vercel {
             let ready = !deployment.cancelled && now >= deployment.ready_at;
             if ready && !deployment.assigned && deployment.target.as_deref() == Some("production") {
                 deployment.assigned = true;
-                if self.auto_assign {
+                if self.auto_assign && !deployment.held {
                     self.production = Some(deployment.id.clone());
                 }
             }
@@ -228,7 +235,7 @@ impl Deployment {
         let state = self.state(now);
         let alias: &[&str] = if live { &["polaris.local"] } else { &[] };
         json!({
-            "id": self.id, "uid": self.id, "url": self.url, "name": PROJECT, "projectId": project.id,
+            "id": self.id, "uid": self.id, "url": format!("{}/deployments/{}", project.app_url, self.id), "name": PROJECT, "projectId": project.id,
             "target": self.target, "meta": self.meta, "readyState": state, "state": state, "status": state,
             "createdAt": self.created_at.as_millisecond(), "created": self.created_at.as_millisecond(),
             "ready": (state == "READY").then(|| self.ready_at.as_millisecond()),

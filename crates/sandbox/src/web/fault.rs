@@ -272,7 +272,10 @@ async fn act(ctx: &Ctx, service: Service, request: Request, next: Next) -> Respo
     if service == Service::App {
         ctx.traffic.note(response.status().is_server_error());
     }
-    if response.status().is_success() && !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS) {
+    // Whoever only gets a token has changed nothing.
+    let reads =
+        matches!(method, Method::GET | Method::HEAD | Method::OPTIONS) || path.ends_with("/oauth2/token");
+    if response.status().is_success() && !reads {
         let name = serde_json::to_value(service).ok().and_then(|v| v.as_str().map(str::to_owned));
         let key = format!("{} {method} {path}", name.unwrap_or_default());
         if let Err(error) = ctx.change(|world| *world.effects.entry(key).or_default() += 1) {

@@ -331,8 +331,7 @@ matrix!(
 );
 // Restores like path_b and gives up like backup; what is its own is that nothing of it is left. `tests/drill.rs` has the
 // failures that it must tell of.
-matrix!(drill, "runbooks/drill.yaml", only = &["killed", "lost"]); what is its own is that nothing of it is left.
-matrix!(drill, "runbooks/drill.yaml", gives_up = true, only = &["refused", "killed", "lost"]);
+matrix!(drill, "runbooks/drill.yaml", only = &["killed", "lost"]);
 // Path B with a mask on the way in, so the cases that cut the restore.
 matrix!(staging_refresh, "runbooks/staging-refresh.yaml", counted = PSEUDONYMS, only = &["killed", "lost"],);
 // The steps of path_b in another order, with a decision before them.

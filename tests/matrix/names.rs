@@ -100,6 +100,8 @@ fn random(chars: &[char]) -> Option<(usize, &'static str)> {
     if let Some(pattern) = date {
         let rest = &chars[pattern.len()..];
         let clock = rest.iter().take_while(|c| c.is_ascii_digit() || matches!(c, 'T' | ':')).count();
+        // In names of files.
+        let clock = if matches(rest, "T00-00-00") { "T00-00-00".len() } else { clock };
         let fraction = matches(&rest[clock..], ".0");
         let digits = rest[clock..].iter().skip(1).take_while(|c| c.is_ascii_digit()).count();
         let clock = if fraction { clock + 1 + digits } else { clock };

@@ -32,14 +32,35 @@ fn digest(world: &World) -> String {
     line["plan"].as_str().unwrap().to_owned()
 }
 
+/// A text without what differs from one look to the next: moments, and the folder that a plan looks from.
+pub(crate) fn without_moments(text: &str) -> String {
+    let word = |word: &str| -> String {
+        if word.parse::<jiff::Timestamp>().is_ok() {
+            return "MOMENT".to_owned();
+        }
+        match word.split_once("/runbook-look-") {
+            Some((_, rest)) => format!("LOOK/{}", rest.split_once('/').map_or("", |(_, file)| file)),
+            None => word.to_owned(),
+        }
+    };
+    let line = |line: &str| line.split(' ').map(word).collect::<Vec<_>>().join(" ");
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// What differs from one sandbox to the next, under names of the same width.
 fn steady(world: &World, text: &str) -> String {
-    let mut text = text.to_owned();
+    let mut text = without_moments(text);
     let endpoints = world.endpoints();
     for name in ["s3_url", "supabase_url", "vercel_url", "app_url"] {
         text = text.replace(endpoints[name].as_str().unwrap(), "http://127.0.0.1:PORT");
     }
+    text = text.replace(&format!("127.0.0.1:{}", endpoints["postgres_port"]), "127.0.0.1:PORT");
     text = text.replace(&world.live(), "LIVE");
+    for provider in ["paypal", "paymongo"] {
+        for webhook in world.inspect()["providers"][provider]["webhooks"].as_array().unwrap() {
+            text = text.replace(webhook["id"].as_str().unwrap(), "WEBHOOK");
+        }
+    }
     text = text.replace(&digest(world)[..12], "DIGEST______");
     for deployment in world.inspect()["vercel"]["deployments"].as_array().unwrap() {
         text = text.replace(deployment["id"].as_str().unwrap(), "dpl_ID");

@@ -72,7 +72,8 @@ fn says_who_what_and_when(report: &Value) {
     assert!(decisions.iter().all(|d| d["by"] == "tester" && d["verdict"] == "approved"), "{decisions:?}");
     let systems: Vec<&str> =
         report["changes"].as_array().unwrap().iter().map(|s| s["system"].as_str().unwrap()).collect();
-    assert_eq!(systems, ["Vercel", "Supabase", "PostgreSQL", "Application", "Messages"]);
+    let wanted = ["Vercel", "PayPal", "PayMongo", "Messages", "Supabase", "PostgreSQL", "Application"];
+    assert_eq!(systems, wanted);
     assert_eq!(
         report["follow_ups"],
         json!([{ "how": "note", "text": "look at dropped columns", "url": null, "from": "tester" }])

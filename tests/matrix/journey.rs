@@ -207,7 +207,15 @@ pub(super) fn was_told(doubt: &Doubt<'_>) -> bool {
         let outputs = &record["outcome"]["outputs"];
         record["kind"] == "step_done" && outputs["sent"] == true && outputs["to"] == channel
     };
-    let resolved = doubt.records.iter().filter(|r| r["kind"] == "resolved" && r["verdict"] == "done").count();
+    let channel_of = |step: &Value| {
+        let started =
+            doubt.records.iter().rev().find(|r| r["kind"] == "attempt_started" && r["step"] == *step);
+        started.and_then(|record| record["params"]["to"].as_str())
+    };
+    let settled = |r: &&Value| {
+        r["kind"] == "resolved" && r["verdict"] == "done" && channel_of(&r["step"]) == Some(channel)
+    };
+    let resolved = doubt.records.iter().filter(settled).count();
     posts > doubt.records.iter().filter(is_told).count() + resolved
 }
 

@@ -216,9 +216,15 @@ macro_rules! matrix {
 }
 
 /// What triage looks at, and goes on without.
-const SEEN: &[&str] = &["triage/deployment", "triage/identity", "triage/migration", "triage/rows"];
-const SEEN_IN_B: &[&str] =
-    &["path_b/triage/deployment", "path_b/triage/identity", "path_b/triage/migration", "path_b/triage/rows"];
+const SEEN: &[&str] =
+    &["triage/deployment", "triage/errors", "triage/identity", "triage/migration", "triage/rows"];
+const SEEN_IN_B: &[&str] = &[
+    "path_b/triage/deployment",
+    "path_b/triage/errors",
+    "path_b/triage/identity",
+    "path_b/triage/migration",
+    "path_b/triage/rows",
+];
 /// Rows of what payment providers tell have their random ids.
 const PAID: &[&str] = &["public.ledger", "public.entitlements"];
 /// Rows with pseudonyms by the masking key, which each world has of its own. That the same key gives the same rows is for
@@ -236,6 +242,17 @@ const SIGN_INS: &[&str] = &["auth.sessions", "auth.refresh_tokens"];
 /// And whose attempt at a drill was taken away begins another one.
 const TRIES: &[&str] =
     &["auth.sessions", "auth.refresh_tokens", "app POST /api/attempts/", "app DELETE /api/attempts/"];
+/// Rows that the application, Auth and Storage write by themselves while path D looks at what it built.
+const REBUILT: &[&str] = &["public.ledger", "public.entitlements", "storage.objects"];
+/// And what it asks for anew when it was cut.
+const REBUILDING: &[&str] = &[
+    "auth.sessions",
+    "auth.refresh_tokens",
+    "storage POST ",
+    "storage PATCH ",
+    "/providers/resend/sent",
+    "/providers/paymongo/intents",
+];
 /// For runbooks whose parts go through all cases elsewhere: what is left is whether this order of them
 /// survives a process that dies.
 const ORDER: &[&str] = &["killed", "contested"];
@@ -279,7 +296,17 @@ matrix!(
     grows = &["storage POST ", "storage PATCH "],
 );
 
-// path_d: B and C in one, then rotate_secrets; its line goes here, with `only = ORDER`, when the runbook is there.
+// B and C in one, then rotate_secrets.
+matrix!(
+    path_d,
+    "runbooks/path-d.yaml",
+    damage = "bad-migration",
+    inputs = &["signer=Ana Cruz"],
+    optional = SEEN,
+    counted = REBUILT,
+    grows = REBUILDING,
+    only = ORDER,
+);
 
 // What comes around a path. `triage` and `reopen` go through all cases in path_b; alone, a person waives the guard that
 // wants both.
@@ -288,7 +315,7 @@ matrix!(
     "runbooks/triage.yaml",
     inputs = &["title=Gone", "freeze_database=true"],
     waived = &["G06"],
-    optional = &["deployment", "identity", "migration", "rows"],
+    optional = &["deployment", "errors", "identity", "migration", "rows"],
     only = ORDER,
 );
 matrix!(

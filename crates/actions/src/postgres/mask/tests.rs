@@ -131,6 +131,8 @@ impl Stage {
             profile: Profile::Plain,
             overwrite: false,
             verify: Verify::Auto,
+            jobs: None,
+            priority: Vec::new(),
             chunk_mib: 1,
             mask: Some(self.rules(rules)),
             mask_key: Some(SecretText::reference(KEY)),

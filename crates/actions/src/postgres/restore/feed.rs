@@ -1,12 +1,14 @@
 //! The thread that reads a dump: takes plain text and archives to the same chunks. Touches no database.
 
+use std::sync::Arc;
+
 use runbook_dump::order::{Part, Plan};
 use runbook_dump::script::Script;
 use runbook_dump::{
     ArchiveReader, Block, Dump, DumpError, Entry, Event, LargeObjectEvent, LargeObjects, Limits, Meta,
     QualifiedName, Source, SqlReader,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::postgres::split::statements;
 use crate::postgres::sql::qualified;
@@ -15,8 +17,14 @@ use crate::s3::Tap;
 use super::batch::{Batcher, Halt, Item};
 
 /// Reads the dump to its end or to its first fault, and hands everything over. Blocks.
-pub(super) fn feed(tap: Tap, chunk_bytes: usize, to: mpsc::Sender<Result<Item, DumpError>>) {
-    let mut batcher = Batcher::new(to.clone(), chunk_bytes);
+pub(super) fn feed(
+    tap: Tap,
+    chunk_bytes: usize,
+    to: mpsc::Sender<Result<Item, DumpError>>,
+    memory: Arc<Semaphore>,
+    runtime: tokio::runtime::Handle,
+) {
+    let mut batcher = Batcher::new(to.clone(), memory, runtime, chunk_bytes);
     if let Err(Halt::Dump(error)) = read(tap, chunk_bytes, &mut batcher) {
         // Nobody listens when the restore has stopped for another reason: that one is told.
         let _ = to.blocking_send(Err(error));
@@ -62,7 +70,7 @@ fn plain(mut reader: SqlReader<Source>, batcher: &mut Batcher) -> Result<(), Hal
             Event::Complete => complete = true,
         }
     }
-    batcher.flush()?;
+    batcher.end()?;
     if complete {
         batcher.send(Item::Complete)?;
     }
@@ -105,7 +113,7 @@ fn archive(mut reader: ArchiveReader<Source>, chunk_bytes: usize, batcher: &mut 
             text(batcher, &script.entry(entry), Some(entry))?;
         }
     }
-    batcher.flush()?;
+    batcher.end()?;
     batcher.send(Item::Complete)
 }
 

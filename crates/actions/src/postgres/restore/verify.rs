@@ -67,6 +67,9 @@ impl Expected {
                 let validated = !sql.trim_end().to_ascii_uppercase().ends_with("NOT VALID");
                 self.constraints.insert(of_table(table, name), validated);
             }
+            What::Validate { table, name, .. } => {
+                self.constraints.insert(of_table(table, name), true);
+            }
             What::EnableRls { table } => {
                 self.rls.insert(table.clone());
             }

@@ -473,7 +473,7 @@ impl<'a> Job<'a> {
             .await
             .map_err(|error| ActionError::unchanged("read the dump: its thread died").because(error))?;
         let loaded = match loaded {
-            Ok(()) if !tally.complete => {
+            Ok(_) if !tally.complete => {
                 let error =
                     ActionError::refused(format!("restore `{}`: it does not say that it is whole", self.at));
                 Err(Stopped { error: error.code("cut-off"), spoiled: true })
@@ -482,7 +482,7 @@ impl<'a> Job<'a> {
         };
         // Bytes that went wrong may look like bad SQL: they are judged by their hash before by their text.
         let suspect = match &loaded {
-            Ok(()) => true,
+            Ok(_) => true,
             // A store that vouches for what it took in may still hand out something else.
             Err(stopped) => stopped.spoiled || stopped.error.aftermath == Aftermath::Refused,
         };
@@ -493,14 +493,13 @@ impl<'a> Job<'a> {
                 }
                 Ok(_) => {}
                 Err(failure) => {
-                    loaded?;
+                    drop(loaded?);
                     let spoiled = failure == Failure::Changed;
                     return Err(Stopped { error: self.unread(failure), spoiled });
                 }
             }
         }
-        loaded?;
-        self.conclude(restore, info, tally, masker).await.map_err(Stopped::from)
+        self.conclude(restore, info, tally, masker, &loaded?).await.map_err(Stopped::from)
     }
 
     /// The connections that load. Where the server has no room for all of them, fewer do.
@@ -552,12 +551,16 @@ impl<'a> Job<'a> {
         info: &ObjectInfo,
         tally: Tally,
         masker: Option<Masker>,
+        lanes: &[Lane],
     ) -> Result<RestoreOutputs, ActionError> {
         let label = &self.session.label;
         let reset = "reset all; set statement_timeout = 0; set row_security = off";
         let reset = self.session.client.batch_execute(reset).await;
         reset.map_err(|error| failed(format!("set up `{label}`"), error))?;
-        verify::compare(&self.session, &tally.expected, &restore.before, &tally.rows).await?;
+        for lane in lanes {
+            lane.reset().await?;
+        }
+        verify::compare(&self.session, lanes, &tally.expected, &restore.before, &tally.rows).await?;
         // Before the outputs are durable: they name the file.
         let masked = masker.map(|masker| masker.finish(&self.ctx.artifacts)).transpose()?;
         let tables = tally.expected.table_count().max(tally.rows.len());

@@ -9,6 +9,7 @@ use runbook_core::action::{ActionError, Aftermath, Context};
 use runbook_core::types::Connection;
 use tokio_postgres::SimpleQueryMessage;
 
+use crate::postgres::catalog::{count, count_only};
 use crate::postgres::mask::Masker;
 use crate::postgres::session::{Session, connect, failed, timed};
 use crate::postgres::sql::{What, plain};
@@ -114,6 +115,21 @@ impl Lane {
                 Ok(Carried { made, ..Carried::default() })
             }
         }
+    }
+
+    /// Forgets the dump's settings: what comes now is no part of it.
+    pub(super) async fn reset(&self) -> Result<(), ActionError> {
+        let sql =
+            "reset all; set statement_timeout = 0; set row_security = off; set client_min_messages = error";
+        timed(self.session.client.batch_execute(sql), || format!("set up `{}`", self.session.label)).await
+    }
+
+    /// Has the planner learn about a table, and counts its rows; without those of tables that inherit from it where it
+    /// has `own` ones.
+    pub(super) async fn counted(&self, table: &str, own: bool) -> Result<u64, ActionError> {
+        // A table of somebody else's is left out by the server with a warning.
+        self.send(&format!("analyze {table}"), || format!("the statistics of {}", plain(table))).await?;
+        if own { count_only(&self.session, table).await } else { count(&self.session, table).await }
     }
 
     async fn send(&self, sql: &str, place: impl Fn() -> String) -> Result<(), ActionError> {

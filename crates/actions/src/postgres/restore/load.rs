@@ -115,13 +115,14 @@ impl<'a> Loader<'a> {
     }
 
     /// Loads everything that the reading thread hands over. `there` are the chunks that are in the target from an
-    /// earlier attempt. The connections are closed at the end, whatever it is.
+    /// earlier attempt. Gives the connections back when everything is in; else they are closed, and nothing goes on on
+    /// the server.
     pub(super) async fn run(
         &mut self,
         mut items: mpsc::Receiver<Result<Item, DumpError>>,
         there: BTreeMap<u64, markers::Chunk>,
         mut idle: Vec<Lane>,
-    ) -> Result<(), Stopped> {
+    ) -> Result<Vec<Lane>, Stopped> {
         for chunk in there.values() {
             self.count(chunk);
         }
@@ -145,7 +146,7 @@ impl<'a> Loader<'a> {
             }
             if matches!(going, Going::Out) && running.is_empty() && passing.is_empty() && self.queue.is_idle()
             {
-                return Ok(());
+                return Ok(idle);
             }
             let waiting = self.queue.waiting() < WAITING_MAX && passing.len() < PASSING_MAX;
             let wants_more = matches!(going, Going::On) && waiting;

@@ -16,6 +16,7 @@
 //! | `markers`  | what the target remembers of it                           |
 //! | `platform` | what a platform owns in the target                        |
 //! | `verify`   | compares the result with the dump                         |
+//! | `grants`   | who may do something with what                            |
 //! | `empty`    | takes everything back                                     |
 //!
 //! The one rule (P9): success is said only after the sha256 of the bytes that were loaded matched the
@@ -30,6 +31,7 @@ mod batch;
 mod empty;
 mod fault;
 mod feed;
+mod grants;
 mod lane;
 mod load;
 mod locks;

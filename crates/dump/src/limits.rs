@@ -9,6 +9,9 @@ pub struct Limits {
     pub row_bytes: usize,
     /// How many bytes of whole rows are handed out at once, unless one row is longer. 256 KiB.
     pub rows_bytes: usize,
+    /// Hand a row that is longer than `rows_bytes` out in parts, so that memory does not grow with it. Off: whoever
+    /// reads rows one by one wants them whole.
+    pub parts: bool,
     /// Most bytes of an archive's table of contents, and so of any text in it. 1 GiB.
     pub toc_bytes: u64,
     /// Most entries of an archive's table of contents. 16 million: some 60 bytes each is the least they take.
@@ -28,6 +31,7 @@ impl Default for Limits {
             statement_bytes: 64 << 20,
             row_bytes: 1 << 30,
             rows_bytes: 256 << 10,
+            parts: false,
             toc_bytes: 1 << 30,
             toc_entries: 16 << 20,
             dependencies: 1_000_000,

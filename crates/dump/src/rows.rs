@@ -6,6 +6,9 @@ use crate::error::{DumpError, Place};
 use crate::limits::Limits;
 use crate::window::Window;
 
+/// A part is not so short that the end mark could be taken for the beginning of a row.
+const PART_MIN: usize = 4;
+
 /// What stands next in COPY text.
 pub(crate) enum Rows {
     /// This many bytes of whole rows; they are consumed.
@@ -14,31 +17,39 @@ pub(crate) enum Rows {
     End,
 }
 
-/// Takes as many whole rows as fit, or the end mark.
+/// Takes as many whole rows as fit, or the end mark. `within` is how much of a row was handed out already, zero at the
+/// beginning of one ([`Limits::parts`]).
 ///
 /// In COPY text a row can neither be `\.` nor hold a raw LF, CR or NUL (COPY TO escapes them), so one line is one row.
-pub(crate) fn next_rows<R: Read>(window: &mut Window<R>, limits: &Limits) -> Result<Rows, DumpError> {
+pub(crate) fn next_rows<R: Read>(
+    window: &mut Window<R>,
+    limits: &Limits,
+    within: &mut usize,
+) -> Result<Rows, DumpError> {
     window.fill_to(limits.rows_bytes)?;
     let mut searched = 0;
     loop {
         let bytes = window.bytes();
         let view = &bytes[..bytes.len().min(limits.rows_bytes.max(searched + 1))];
         if let Some(last) = memchr::memrchr(b'\n', &view[searched.min(view.len())..]) {
-            return take(window, searched + last + 1);
+            return take(window, searched + last + 1, within);
         }
         searched = view.len();
-        if searched < bytes.len() {
+        if searched < bytes.len() && !limits.parts {
             match memchr::memchr(b'\n', &bytes[searched..]) {
-                Some(at) => return take(window, searched + at + 1),
+                Some(at) => return take(window, searched + at + 1, within),
                 None => searched = bytes.len(),
             }
         }
-        if searched > limits.row_bytes {
+        if *within + searched > limits.row_bytes {
             return Err(DumpError::TooLarge {
                 what: "a row",
                 place: window.place(),
                 limit: limits.row_bytes as u64,
             });
+        }
+        if limits.parts && searched >= limits.rows_bytes.max(PART_MIN) {
+            return take(window, searched, within);
         }
         if !window.fill()? {
             return Err(DumpError::cut_off(window.place(), "inside the rows of a COPY"));
@@ -46,10 +57,12 @@ pub(crate) fn next_rows<R: Read>(window: &mut Window<R>, limits: &Limits) -> Res
     }
 }
 
-/// Takes the first `n` bytes, which are whole lines, up to the end mark if it is among them.
-fn take<R: Read>(window: &mut Window<R>, n: usize) -> Result<Rows, DumpError> {
+/// Takes the first `n` bytes, which are whole lines or part of one, up to the end mark if it is among them.
+fn take<R: Read>(window: &mut Window<R>, n: usize, within: &mut usize) -> Result<Rows, DumpError> {
     let lines = &window.bytes()[..n];
-    if let Some(rest) = lines.strip_prefix(b"\\.") {
+    if *within == 0
+        && let Some(rest) = lines.strip_prefix(b"\\.")
+    {
         end_mark(rest, window.line())?;
         window.consume_text(3);
         return Ok(Rows::End);
@@ -60,6 +73,11 @@ fn take<R: Read>(window: &mut Window<R>, n: usize) -> Result<Rows, DumpError> {
         let line = window.line() + memchr::memchr_iter(b'\n', &rows[..at]).count() as u64;
         return Err(if rows[at] == 0 { DumpError::Nul { line } } else { DumpError::CarriageReturn { line } });
     }
+    *within = match memchr::memrchr(b'\n', rows) {
+        Some(_) if rows.ends_with(b"\n") => 0,
+        Some(last) => rows.len() - last - 1,
+        None => *within + rows.len(),
+    };
     window.consume_text(n);
     Ok(Rows::Some(n))
 }

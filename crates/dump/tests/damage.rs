@@ -5,7 +5,7 @@ mod support;
 use std::io::Write;
 
 use proptest::prelude::*;
-use runbook_dump::{ArchiveReader, DumpError, Limits, SqlReader};
+use runbook_dump::{ArchiveReader, DumpError, Event, Limits, SqlReader};
 use support::Postgres;
 use support::build::Archive;
 use support::read::{Trickle, archive, plain, read};
@@ -216,5 +216,30 @@ proptest! {
             format!("{:?} {:?}", seen.get(1..), end.map_err(|error| error.to_string()))
         };
         prop_assert_eq!(outcome(step), outcome(usize::MAX));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rows_in_parts_are_the_same_rows(
+        rows in prop::collection::vec("[a-c.\\\\\\\\\t]{0,60}", 0..12), step in 1_usize..9, bytes in 1_usize..40
+    ) {
+        let text: String = rows.iter().filter(|row| !row.starts_with("\\.")).map(|row| format!("{row}\n")).collect();
+        let head = "--\n-- PostgreSQL database dump\n--\n\n";
+        let end = "--\n-- PostgreSQL database dump complete\n--\n";
+        let dump = format!("{head}COPY t (a) FROM stdin;\n{text}\\.\n{end}");
+        let limits = Limits { rows_bytes: bytes, parts: true, ..Limits::default() };
+        let mut reader = SqlReader::new(Trickle { bytes: dump.as_bytes(), step }, limits);
+        let (mut found, mut longest) = (Vec::new(), 0);
+        while let Some(event) = reader.next_event().map_err(|error| TestCaseError::fail(error.to_string()))? {
+            if let Event::CopyRows(part) = event {
+                longest = longest.max(part.len());
+                found.extend_from_slice(part);
+            }
+        }
+        prop_assert_eq!(String::from_utf8(found).unwrap(), text);
+        prop_assert!(longest <= bytes.max(4), "{}", longest);
     }
 }

@@ -60,6 +60,8 @@ pub(super) enum What {
     Create { kind: &'static str, name: String, on: Option<String> },
     /// `ALTER TABLE … ADD CONSTRAINT`.
     AddConstraint { table: String, name: String },
+    /// `ALTER TABLE … VALIDATE CONSTRAINT` of a foreign key to `parent`; made by a restore, not found in a dump.
+    Validate { table: String, name: String, parent: String },
     /// `ALTER TABLE … ENABLE ROW LEVEL SECURITY`.
     EnableRls { table: String },
     /// `ALTER … OWNER TO role`.

@@ -13,15 +13,16 @@ pub struct RowStream<'a, R> {
     pub(crate) window: Window<Payload<'a, R>>,
     pub(crate) limits: Limits,
     pub(crate) ended: bool,
+    within: usize,
 }
 
 impl<'a, R: Read> RowStream<'a, R> {
     pub(crate) fn new(payload: Payload<'a, R>, block: u64, limits: Limits) -> Self {
         let base = limits.rows_bytes.max(32 << 10) * 2;
-        Self { window: Window::of_block(payload, base, block), limits, ended: false }
+        Self { window: Window::of_block(payload, base, block), limits, ended: false, within: 0 }
     }
 
-    /// One or more whole rows, each ended by LF; none after the last. The line `\.` is not among them.
+    /// One or more whole rows, each ended by LF (a long one in parts with [`Limits::parts`]); none after the last. The line `\.` is not among them.
     ///
     /// # Errors
     /// When the block is cut off or malformed.
@@ -29,7 +30,7 @@ impl<'a, R: Read> RowStream<'a, R> {
         if self.ended {
             return Ok(None);
         }
-        match next_rows(&mut self.window, &self.limits)? {
+        match next_rows(&mut self.window, &self.limits, &mut self.within)? {
             Rows::Some(n) => Ok(Some(self.window.consumed(n))),
             Rows::End => {
                 self.ended = true;

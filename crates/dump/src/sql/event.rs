@@ -10,7 +10,7 @@ pub enum Event<'a> {
     Statement(Statement<'a>),
     /// A `COPY … FROM stdin;`: rows follow, then [`Event::CopyEnd`].
     CopyStart(Copy),
-    /// One or more whole rows in COPY text form, each ended by LF.
+    /// One or more whole rows in COPY text form, each ended by LF; a long one in parts with [`crate::Limits::parts`].
     CopyRows(&'a [u8]),
     /// The line `\.`.
     CopyEnd,

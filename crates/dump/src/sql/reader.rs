@@ -28,6 +28,8 @@ pub struct SqlReader<R> {
     end: EndMark,
     /// The line on which a statement or block comment ended: no command may stand on it.
     busy_line: u64,
+    /// How much of a long row was handed out.
+    within: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +74,7 @@ impl<R: Read> SqlReader<R> {
             banner: None,
             end: EndMark::default(),
             busy_line: 0,
+            within: 0,
         }
     }
 
@@ -113,7 +116,7 @@ impl<R: Read> SqlReader<R> {
     pub fn skip_copy(&mut self) -> Result<u64, DumpError> {
         let mut bytes = 0;
         while self.mode == Mode::Rows {
-            match next_rows(&mut self.window, &self.limits)? {
+            match next_rows(&mut self.window, &self.limits, &mut self.within)? {
                 Rows::Some(n) => bytes += n as u64,
                 Rows::End => self.mode = Mode::Statements,
             }
@@ -125,7 +128,7 @@ impl<R: Read> SqlReader<R> {
         match self.mode {
             Mode::Finished => return Ok(Found::End),
             Mode::Rows => {
-                return Ok(match next_rows(&mut self.window, &self.limits)? {
+                return Ok(match next_rows(&mut self.window, &self.limits, &mut self.within)? {
                     Rows::Some(n) => Found::Rows(n),
                     Rows::End => {
                         self.mode = Mode::Statements;

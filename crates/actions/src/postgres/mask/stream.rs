@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use runbook_core::action::{ActionError, Context};
@@ -29,7 +29,7 @@ pub(in crate::postgres) struct Masker {
     rules: Rules,
     keys: Arc<Keys>,
     scanned: Scanned,
-    plan: Option<Arc<Plan>>,
+    plan: OnceLock<Arc<Plan>>,
     taint: Arc<Mutex<Taint>>,
 }
 
@@ -44,7 +44,7 @@ impl Masker {
         let rules = rules::load(ctx, file)?;
         let keys = Keys::reveal(ctx, key)?;
         let taint = Arc::new(Mutex::new(Taint::new(&keys, bytes)));
-        Ok(Self { rules, keys: Arc::new(keys), scanned: Scanned::default(), plan: None, taint })
+        Ok(Self { rules, keys: Arc::new(keys), scanned: Scanned::default(), plan: OnceLock::new(), taint })
     }
 
     /// The name of the key.
@@ -83,11 +83,11 @@ impl Masker {
 
     /// Finds a rule for each column, once the dump's tables are in the target and before any row is.
     pub(in crate::postgres) async fn settle(
-        &mut self,
+        &self,
         session: &Session,
         is_loaded: impl Fn(&str) -> bool,
     ) -> Result<(), ActionError> {
-        if self.plan.is_some() {
+        if self.plan.get().is_some() {
             return Ok(());
         }
         let tables = columns::read(session, "rp").await?;
@@ -96,13 +96,13 @@ impl Masker {
         let wanted: BTreeSet<String> =
             self.scanned.tables.iter().filter(|table| is_loaded(table)).cloned().collect();
         let plan = decide(&self.rules, &tables, &references, &wanted, Place::Stream)?;
-        self.plan = Some(Arc::new(plan));
+        self.plan.get_or_init(|| Arc::new(plan));
         Ok(())
     }
 
     /// Whether the rows of a table are left out.
     pub(in crate::postgres) fn drops(&self, table: &str) -> bool {
-        self.plan.as_ref().is_some_and(|plan| plan.tables.get(table) == Some(&TablePlan::Dropped))
+        self.plan.get().is_some_and(|plan| plan.tables.get(table) == Some(&TablePlan::Dropped))
     }
 
     /// Whether large objects are loaded; refuses where the rules do not say.
@@ -125,7 +125,7 @@ impl Masker {
         write: bool,
     ) -> Result<Bytes, ActionError> {
         let attempted = || format!("mask rows of {}", plain(table));
-        let plan = self.plan.clone().unwrap_or_default();
+        let plan = self.plan.get().cloned().unwrap_or_default();
         let ops = match plan.tables.get(table) {
             Some(TablePlan::Masked(ops)) => ops.clone(),
             _ => {
@@ -161,7 +161,7 @@ impl Masker {
     /// Writes the hashes down, and says what was done.
     pub(in crate::postgres) fn finish(&self, artifacts: &Path) -> Result<Masked, ActionError> {
         let taint = self.taint.lock().unwrap_or_else(PoisonError::into_inner);
-        let plan = self.plan.clone().unwrap_or_default();
+        let plan = self.plan.get().cloned().unwrap_or_default();
         Ok(describe(&self.rules, &self.keys, &plan, taint.save(artifacts)?))
     }
 }

@@ -131,6 +131,8 @@ impl Stage {
             profile: Profile::Plain,
             overwrite: false,
             verify: Verify::Auto,
+            jobs: None,
+            priority: Vec::new(),
             chunk_mib: 1,
             mask: Some(self.rules(rules)),
             mask_key: Some(SecretText::reference(KEY)),
@@ -351,7 +353,8 @@ async fn a_leak_is_named_by_table_column_and_number_and_never_by_value() {
     }
     stage.target.sql("comment on table public.people is null").await;
     let allowed = format!("{RULES}allow: {{ public.journal.line: [taint, email, canary] }}\n");
-    assert_eq!(stage.leaks(&stage.target, &masked, &allowed).await.unwrap().allowed, 13);
+    // Thirteen in the rows, the others in the planner's statistics, which a restore has gathered.
+    assert_eq!(stage.leaks(&stage.target, &masked, &allowed).await.unwrap().allowed, 21);
 }
 
 #[tokio::test]

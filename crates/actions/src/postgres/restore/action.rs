@@ -1,29 +1,40 @@
 //! `postgres.restore`: decides what may be touched, keeps to it over crashes, and says success only for
 //! verified bytes.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use runbook_core::action::{Access, ActionError, Aftermath, Context, Effect, Preview, Progress};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::postgres::catalog::{Catalog, Held, holding, list_held};
 use crate::postgres::mask::Masker;
 use crate::postgres::session::{Session, connect, failed, fence, timed};
+use crate::postgres::sql::qualified;
 use crate::s3::{Failure, Location, ObjectInfo, Tap, inspect, read};
 use crate::typed::{About, Done, Typed};
 
-use super::load::{Loader, Stopped, Tally, dump_fault};
+use super::fault::{Stopped, dump_fault};
+use super::lane::{LANES, Lane, Shared};
+use super::load::{Loader, Tally};
 use super::markers::{self, Status};
-use super::params::{RestoreOutputs, RestoreParams, Verify};
+use super::params::{RestoreOutputs, RestoreParams, Skipped, Verify};
+use super::phases::Phases;
 use super::platform::{Ground, Profile, VERSION};
 use super::{empty, feed, verify};
 
 /// Chunks between the reading thread and the loader.
-const QUEUE: usize = 2;
+const QUEUE: usize = 4;
 /// The advisory lock that a restore holds on its database; any number that nobody else uses.
 pub(super) const LOCK: i64 = 7_236_283_640_821_776;
 /// How long a restore waits for another one to be gone.
 const LOCK_SECONDS: u64 = 15;
+/// Text of rows that was read and is not on its way to the server yet: what all connections together may lag behind.
+const ROWS_IN_FLIGHT_BYTES: usize = 64 << 20;
+/// How many connections may be asked for.
+const JOBS: std::ops::RangeInclusive<u64> = 1..=16;
+/// More `maintenance_work_mem` than this, in KiB, makes no index faster.
+const MAINTENANCE_KB_MAX: u64 = 1 << 20;
 /// Smallest and largest sensible chunk, in MiB.
 const CHUNK_MIB: std::ops::RangeInclusive<u64> = 1..=256;
 
@@ -308,7 +319,8 @@ impl<'a> Job<'a> {
     async fn alone(&self) -> Result<(), ActionError> {
         let attempted = || format!("restore into `{}`: another restore is at work there", self.session.label);
         let lock = format!(
-            "set lock_timeout = '{LOCK_SECONDS}s'; select pg_catalog.pg_advisory_lock({LOCK}); set lock_timeout = 0"
+            "set lock_timeout = '{LOCK_SECONDS}s'; select pg_catalog.pg_advisory_lock({LOCK}); \
+             select pg_catalog.pg_advisory_lock({LANES}); select pg_catalog.pg_advisory_unlock({LANES}); set lock_timeout = 0"
         );
         timed(self.session.client.batch_execute(&lock), attempted)
             .await
@@ -427,30 +439,41 @@ impl<'a> Job<'a> {
         info: &ObjectInfo,
         masker: Option<Masker>,
     ) -> Result<RestoreOutputs, Stopped> {
-        self.settle().await?;
         let tap = self.read(info).await?;
         let there = markers::chunks(&self.session, &restore.key).await?;
+        let lanes = self.lanes().await?;
+        let shared = Shared {
+            ctx: self.ctx,
+            ground: self.ground(&restore.before),
+            masker,
+            replica: self.may_replicate().await?,
+        };
         let (send, items) = mpsc::channel(QUEUE);
         let chunk_bytes = usize::try_from(restore.chunk_bytes).unwrap_or(8 << 20);
-        let source = tap.clone();
-        let reader = tokio::task::spawn_blocking(move || feed::feed(source, chunk_bytes, send));
-        let mut loader = Loader {
-            ctx: self.ctx,
-            session: &self.session,
-            ground: self.ground(&restore.before),
-            there,
-            tap: tap.clone(),
-            tally: Tally::default(),
-            replica: None,
-            masker,
-        };
-        let loaded = loader.run(items).await;
-        let (tally, masker) = (loader.tally, loader.masker);
+        let memory = Arc::new(Semaphore::new(ROWS_IN_FLIGHT_BYTES));
+        let (source, bound, runtime) = (tap.clone(), Arc::clone(&memory), tokio::runtime::Handle::current());
+        let reader =
+            tokio::task::spawn_blocking(move || feed::feed(source, chunk_bytes, send, bound, runtime));
+        let priority = self.params.priority.iter().map(|table| known_as(table)).collect();
+        let mut loader = Loader::new(&shared, &self.session, tap.clone(), priority);
+        loader.tally.phases = Phases::since(self.began);
+        if !shared.replica && !restore.before.relations.is_empty() {
+            let left = Skipped {
+                object: "turning triggers off".into(),
+                reason: "the role may not: rows of the platform's tables go in under them".into(),
+            };
+            loader.tally.skipped.insert(left);
+        }
+        let loaded = loader.run(items, there, lanes).await;
+        let tally = loader.tally;
+        // A reader that waits for memory has nobody left to wait for.
+        memory.close();
+        let masker = shared.masker;
         reader
             .await
             .map_err(|error| ActionError::unchanged("read the dump: its thread died").because(error))?;
         let loaded = match loaded {
-            Ok(()) if !tally.complete => {
+            Ok(_) if !tally.complete => {
                 let error =
                     ActionError::refused(format!("restore `{}`: it does not say that it is whole", self.at));
                 Err(Stopped { error: error.code("cut-off"), spoiled: true })
@@ -459,7 +482,7 @@ impl<'a> Job<'a> {
         };
         // Bytes that went wrong may look like bad SQL: they are judged by their hash before by their text.
         let suspect = match &loaded {
-            Ok(()) => true,
+            Ok(_) => true,
             // A store that vouches for what it took in may still hand out something else.
             Err(stopped) => stopped.spoiled || stopped.error.aftermath == Aftermath::Refused,
         };
@@ -470,24 +493,55 @@ impl<'a> Job<'a> {
                 }
                 Ok(_) => {}
                 Err(failure) => {
-                    loaded?;
+                    drop(loaded?);
                     let spoiled = failure == Failure::Changed;
                     return Err(Stopped { error: self.unread(failure), spoiled });
                 }
             }
         }
-        loaded?;
-        self.conclude(restore, info, tally, masker).await.map_err(Stopped::from)
+        self.conclude(restore, info, tally, masker, &loaded?).await.map_err(Stopped::from)
     }
 
-    /// Settings of the session for loading. The dump sets its own on top.
-    async fn settle(&self) -> Result<(), ActionError> {
-        // A commit that a crash of the server takes back takes its marker back as well, so no chunk waits for
-        // the disk; the markers' own changes of status do.
-        let sql = "set statement_timeout = 0; set lock_timeout = 0; set idle_in_transaction_session_timeout = 0; \
-                   set synchronous_commit = off; set client_min_messages = warning; set check_function_bodies = off; \
-                   set row_security = off";
-        timed(self.session.client.batch_execute(sql), || format!("set up `{}`", self.session.label)).await
+    /// The connections that load. Where the server has no room for all of them, fewer do.
+    async fn lanes(&self) -> Result<Vec<Lane>, ActionError> {
+        let asked = "select pg_catalog.current_setting('max_parallel_workers')::int8, \
+                     (select setting::int8 * 8 from pg_catalog.pg_settings where name = 'effective_cache_size'), \
+                     (select setting::int8 from pg_catalog.pg_settings where name = 'maintenance_work_mem')";
+        let attempted = || format!("ask `{}` for its settings", self.session.label);
+        let row = timed(self.session.client.query_one(asked, &[]), attempted).await?;
+        let setting = |at: usize| u64::try_from(row.get::<_, i64>(at)).unwrap_or(0);
+        let jobs = match self.params.jobs {
+            Some(jobs) if JOBS.contains(&jobs) => jobs,
+            Some(_) => {
+                return Err(ActionError::refused(
+                    "restore with so many connections: `jobs` goes from 1 to 16",
+                ));
+            }
+            None => setting(0).clamp(2, 4),
+        };
+        // An eighth of what the server says it has for its data, shared by those that build.
+        let memory_kb = (setting(1) / 8 / jobs).clamp(setting(2), MAINTENANCE_KB_MAX.max(setting(2)));
+        let mut lanes = Vec::new();
+        for at in 0..jobs {
+            match Lane::open(self.ctx, &self.params.into, memory_kb).await {
+                Ok(lane) => lanes.push(lane),
+                Err(error) if at > 0 && error.aftermath != Aftermath::Refused => {
+                    tracing::warn!(%error, "loading over {at} connections instead of {jobs}");
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(lanes)
+    }
+
+    /// Whether triggers and foreign keys can be off while rows go into a table that the platform made;
+    /// where they cannot, its rows go in under them.
+    async fn may_replicate(&self) -> Result<bool, ActionError> {
+        let client = &self.session.client;
+        let may = client.batch_execute("begin; set local session_replication_role = replica").await.is_ok();
+        let back = timed(client.batch_execute("rollback"), || format!("set up `{}`", self.session.label));
+        back.await.map(|()| may)
     }
 
     /// Compares, then makes the outputs durable in the target.
@@ -497,12 +551,16 @@ impl<'a> Job<'a> {
         info: &ObjectInfo,
         tally: Tally,
         masker: Option<Masker>,
+        lanes: &[Lane],
     ) -> Result<RestoreOutputs, ActionError> {
         let label = &self.session.label;
         let reset = "reset all; set statement_timeout = 0; set row_security = off";
         let reset = self.session.client.batch_execute(reset).await;
         reset.map_err(|error| failed(format!("set up `{label}`"), error))?;
-        verify::compare(&self.session, &tally.expected, &restore.before, &tally.rows).await?;
+        for lane in lanes {
+            lane.reset().await?;
+        }
+        verify::compare(&self.session, lanes, &tally.expected, &restore.before, &tally.rows).await?;
         // Before the outputs are durable: they name the file.
         let masked = masker.map(|masker| masker.finish(&self.ctx.artifacts)).transpose()?;
         let tables = tally.expected.table_count().max(tally.rows.len());
@@ -520,6 +578,7 @@ impl<'a> Job<'a> {
             },
             taken_at: self.params.backup.taken_at,
             seconds: self.began.elapsed().as_secs_f64(),
+            phases: tally.phases.verified(),
             verified_by: restore.verified_by.clone(),
             masked,
         };
@@ -552,6 +611,12 @@ impl<'a> Job<'a> {
         let hint = error.hint.as_ref().map_or_else(|| loaded.clone(), |hint| format!("{hint} {loaded}"));
         error.hint(hint)
     }
+}
+
+/// A table as a person writes it, `public.orders`, as it is known by.
+fn known_as(table: &str) -> String {
+    let (schema, name) = table.split_once('.').unwrap_or(("public", table));
+    qualified(schema, name)
 }
 
 fn other_masking(at: &Location) -> ActionError {

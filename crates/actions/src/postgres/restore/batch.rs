@@ -1,22 +1,28 @@
 //! Cuts a dump into chunks, each of which becomes one transaction. The cuts depend on the dump's text and
-//! the chunk size alone, never on how the bytes arrived: a resumed restore must number them the same.
+//! the chunk size alone, never on how the bytes arrived or on how many connections there are: a resumed restore must
+//! number them the same.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use memchr::memchr;
 use runbook_dump::DumpError;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::postgres::sql::{What, ends_transaction, what};
 
+use super::rewrite::{foreign_key_in_two, foreign_key_parent, index_of_key, is_plain_table, key_in_two};
+
 /// Statements of one transaction: a small one costs a round trip and an fsync, a long one a long rollback.
 const WEIGHT_MAX: usize = 200;
-/// What an index or a constraint weighs.
-const HEAVY: usize = 50;
+/// What an index, a constraint or a check of one weighs, of a table whose rows are no more than a chunk.
+const HEAVY: usize = 10;
 /// Text of one transaction of statements.
 const STATEMENT_BYTES_MAX: usize = 1 << 20;
+/// Rows are handed over in pieces of this size, so that a row of any width needs no more memory than this.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// One statement of a dump.
 #[derive(Debug, Clone)]
@@ -34,14 +40,14 @@ pub(super) struct Line {
 pub(super) enum Chunk {
     /// Statements.
     Lines(Vec<Line>),
-    /// Whole rows of one table.
+    /// Whole rows of one table, which are still being read.
     Rows(Rows),
     /// A piece of a large object of an archive, to be put at its end.
     LargeObject { oid: u32, data: Bytes },
 }
 
 impl Chunk {
-    /// sha256 of its text, lower-case hex.
+    /// sha256 of its text, lower-case hex; that of rows comes with their end.
     pub(super) fn sum(&self) -> String {
         let mut hash = Sha256::new();
         match self {
@@ -51,11 +57,7 @@ impl Chunk {
                     hash.update([0]);
                 }
             }
-            Self::Rows(rows) => {
-                hash.update(rows.copy.as_bytes());
-                hash.update([0]);
-                hash.update(&rows.data);
-            }
+            Self::Rows(_) => {}
             Self::LargeObject { oid, data } => {
                 hash.update(oid.to_le_bytes());
                 hash.update(data);
@@ -74,17 +76,26 @@ pub(super) struct Rows {
     pub(super) table: Arc<str>,
     /// Line of the first row.
     pub(super) line: u64,
-    /// How many.
-    pub(super) count: u64,
-    /// Their text.
-    pub(super) data: Bytes,
+    /// They are the first of their table in the dump.
+    pub(super) first: bool,
+    /// Their text, then their end. Without the end the dump could not be read on.
+    pub(super) pieces: mpsc::UnboundedReceiver<Piece>,
+}
+
+/// Part of the text of rows.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// Bytes, cut anywhere; the memory is free again when the second part is dropped.
+    Text(Bytes, OwnedSemaphorePermit),
+    /// All rows were given: how many, and the sha256 of the chunk's text.
+    End { count: u64, sum: String },
 }
 
 /// What the reading thread hands over.
 #[derive(Debug)]
 pub(super) enum Item {
-    /// A chunk with its number.
-    Chunk(u64, Chunk),
+    /// A chunk with its number, and about how many bytes of rows it is about.
+    Chunk(u64, Chunk, u64),
     /// A COPY begins; said also of a table without rows.
     Table(Arc<str>),
     /// Something that is left out, and why.
@@ -108,39 +119,85 @@ impl From<DumpError> for Halt {
     }
 }
 
+/// What may share a transaction: only statements of one sort do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    /// In its place, after all before it.
+    InOrder,
+    /// Rows as INSERT.
+    Insert,
+    /// On tables of its own, beside others.
+    Beside,
+    /// The same, and long.
+    Alone,
+}
+
 /// Collects and cuts.
 pub(super) struct Batcher {
     to: mpsc::Sender<Result<Item, DumpError>>,
+    memory: Arc<Semaphore>,
+    runtime: tokio::runtime::Handle,
     chunk_bytes: usize,
     seq: u64,
     lines: Vec<Line>,
+    sort: Sort,
     weight: usize,
     bytes: usize,
+    about: u64,
     in_transaction: bool,
     open_object: Option<String>,
     copy: Option<OpenCopy>,
+    /// Bytes of rows, a table.
+    loaded: HashMap<Arc<str>, u64>,
+    /// Tables that the dump makes, and that are not partitioned.
+    plain: HashSet<String>,
+    /// Checks of foreign keys, which wait for everything else.
+    checks: Vec<Line>,
 }
 
 struct OpenCopy {
     copy: Arc<str>,
     table: Arc<str>,
     line: u64,
+    first: bool,
+    chunk: Option<OpenChunk>,
+}
+
+/// A chunk of rows that is being read and may be on its way already.
+struct OpenChunk {
+    to: mpsc::UnboundedSender<Piece>,
+    hash: Sha256,
     buffer: Vec<u8>,
+    bytes: usize,
     count: u64,
 }
 
 impl Batcher {
-    pub(super) fn new(to: mpsc::Sender<Result<Item, DumpError>>, chunk_bytes: usize) -> Self {
+    /// `memory` bounds the text of rows that was read and is not in the target yet, in bytes. Blocks, so it belongs on
+    /// a thread that may, of the runtime `runtime`.
+    pub(super) fn new(
+        to: mpsc::Sender<Result<Item, DumpError>>,
+        memory: Arc<Semaphore>,
+        runtime: tokio::runtime::Handle,
+        chunk_bytes: usize,
+    ) -> Self {
         Self {
             to,
+            memory,
+            runtime,
             chunk_bytes: chunk_bytes.max(1),
             seq: 0,
             lines: Vec::new(),
+            sort: Sort::InOrder,
             weight: 0,
             bytes: 0,
+            about: 0,
             in_transaction: false,
             open_object: None,
             copy: None,
+            loaded: HashMap::new(),
+            plain: HashSet::new(),
+            checks: Vec::new(),
         }
     }
 
@@ -148,16 +205,16 @@ impl Batcher {
         self.to.blocking_send(Ok(item)).map_err(|_| Halt::Unheard)
     }
 
-    fn chunk(&mut self, chunk: Chunk) -> Result<(), Halt> {
+    fn chunk(&mut self, chunk: Chunk, about: u64) -> Result<(), Halt> {
         let seq = self.seq;
         self.seq += 1;
-        self.send(Item::Chunk(seq, chunk))
+        self.send(Item::Chunk(seq, chunk, about))
     }
 
     /// Takes a statement.
     pub(super) fn statement(&mut self, sql: &str, line: u64, object: Option<&str>) -> Result<(), Halt> {
         let what = what(sql);
-        match what {
+        match &what {
             // Large objects of a plain dump are written inside BEGIN and COMMIT: descriptors live in one
             // transaction. The chunk's own transaction takes their place.
             What::Begin => {
@@ -177,61 +234,131 @@ impl Batcher {
                     return Err(DumpError::Unsupported { what }.into());
                 }
             }
+            What::Create { kind: "table", name, .. } if is_plain_table(sql) => {
+                self.plain.insert(name.clone());
+            }
+            // From here on statements see, or act on, what the checks are about.
+            What::Create { kind: "event trigger", .. } | What::On { verb: "refresh", .. } => self.checks()?,
+            What::LargeObject if sql.contains("lo_open") => self.open_object = Some(sql.to_string()),
+            What::LargeObject if sql.contains("lo_close") => self.open_object = None,
             _ => {}
         }
-        let heavy = match &what {
-            What::Create { kind, .. } => *kind == "index",
-            What::AddConstraint { .. } => true,
-            What::On { verb, .. } => *verb == "refresh",
-            _ => false,
-        };
-        if what == What::LargeObject {
-            if sql.contains("lo_open") {
-                self.open_object = Some(sql.to_string());
-            } else if sql.contains("lo_close") {
-                self.open_object = None;
-            }
+        let sql = sql.trim().trim_end_matches(';');
+        let made = Line { sql: sql.to_string(), line, object: object.map(Into::into), what };
+        if let What::AddConstraint { table, .. } = &made.what
+            && self.plain.contains(table)
+        {
+            return self.constraint(table.clone(), made);
         }
-        // INSERTs are bounded by their bytes alone: a dump of them has one a row.
-        self.weight += match what {
-            What::Insert { .. } => 0,
-            _ if heavy => HEAVY,
-            _ => 1,
+        self.take(made)
+    }
+
+    /// A constraint of a plain table: in two steps where that pays.
+    fn constraint(&mut self, table: String, line: Line) -> Result<(), Halt> {
+        if let Some(parent) = foreign_key_parent(&line.sql) {
+            let two = foreign_key_in_two(&line.sql).filter(|_| self.plain.contains(&parent));
+            let Some(two) = two else { return self.take(line) };
+            let What::AddConstraint { table, name } = line.what.clone() else { return self.take(line) };
+            let check = What::Validate { table, name, parent };
+            self.checks.push(Line { sql: two.second, what: check, ..line.clone() });
+            return self.take(Line { sql: two.first, ..line });
+        }
+        match key_in_two(&line.sql) {
+            Some(two) if self.is_big(&table) => {
+                let index = index_of_key(&table, &two);
+                self.take(Line { sql: two.first, what: index, ..line.clone() })?;
+                self.take(Line { sql: two.second, ..line })
+            }
+            _ => self.take(line),
+        }
+    }
+
+    fn is_big(&self, table: &str) -> bool {
+        self.loaded(table) > self.chunk_bytes as u64
+    }
+
+    fn loaded(&self, table: &str) -> u64 {
+        self.loaded.get(table).copied().unwrap_or(0)
+    }
+
+    /// Whether a statement may go beside others, the table by which its length is judged, and its weight.
+    fn sort_of(&self, line: &Line) -> (Sort, u64, usize) {
+        let of = |table: &str| {
+            let sort = if self.is_big(table) { Sort::Alone } else { Sort::Beside };
+            (sort, self.loaded(table), HEAVY)
         };
-        self.bytes += sql.len();
-        let object = object.map(Into::into);
-        self.lines.push(Line { sql: sql.trim().trim_end_matches(';').to_string(), line, object, what });
+        match &line.what {
+            What::Insert { .. } => (Sort::Insert, 0, 0),
+            What::Setval { .. } => (Sort::Beside, 0, 1),
+            What::Create { kind: "index", on: Some(table), .. } | What::Validate { table, .. } => of(table),
+            What::AddConstraint { table, .. } => {
+                let known = foreign_key_parent(&line.sql).is_none_or(|parent| self.plain.contains(&parent));
+                if known && self.plain.contains(table) { of(table) } else { (Sort::InOrder, 0, HEAVY) }
+            }
+            What::On { verb: "refresh", .. } => (Sort::InOrder, 0, WEIGHT_MAX),
+            _ => (Sort::InOrder, 0, 1),
+        }
+    }
+
+    fn take(&mut self, line: Line) -> Result<(), Halt> {
+        let (sort, about, weight) = self.sort_of(&line);
+        // Adding a foreign key unchecked, or a constraint that uses an index, is done in no time.
+        let quick = line.sql.ends_with(" NOT VALID") || line.sql.contains(" USING INDEX ");
+        let sort = if sort == Sort::Alone && quick { Sort::Beside } else { sort };
+        if sort == Sort::Alone || sort != self.sort && !self.in_transaction {
+            self.flush()?;
+        }
+        let number = line.line;
+        self.sort = sort;
+        // INSERTs are bounded by their bytes alone: a dump of them has one a row.
+        self.weight += weight;
+        self.bytes += line.sql.len();
+        self.about = self.about.max(about);
+        self.lines.push(line);
+        if sort == Sort::Alone {
+            return self.flush();
+        }
         if self.bytes < STATEMENT_BYTES_MAX && (self.weight < WEIGHT_MAX || self.in_transaction) {
             return Ok(());
         }
-        self.cut_object(line)
+        self.cut_object(number)
+    }
+
+    /// The checks of foreign keys that were put off.
+    fn checks(&mut self) -> Result<(), Halt> {
+        for check in std::mem::take(&mut self.checks) {
+            self.take(check)?;
+        }
+        self.flush()
     }
 
     /// Ends a transaction, also in the middle of a large object: the next one opens it again and goes to
     /// its end.
     fn cut_object(&mut self, line: u64) -> Result<(), Halt> {
         let Some(open) = self.open_object.clone() else { return self.flush() };
-        let mut push = |sql: &str| {
-            self.lines.push(Line { sql: sql.into(), line, object: None, what: What::LargeObject });
-        };
-        push("SELECT pg_catalog.lo_close(0)");
+        let write = |sql: &str| Line { sql: sql.into(), line, object: None, what: What::LargeObject };
+        self.lines.push(write("SELECT pg_catalog.lo_close(0)"));
         self.flush()?;
-        let mut push = |sql: &str| {
-            self.lines.push(Line { sql: sql.into(), line, object: None, what: What::LargeObject });
-        };
-        push(open.trim().trim_end_matches(';'));
-        push("SELECT pg_catalog.lo_lseek64(0, 0, 2)");
+        self.lines.push(write(open.trim().trim_end_matches(';')));
+        self.lines.push(write("SELECT pg_catalog.lo_lseek64(0, 0, 2)"));
         Ok(())
     }
 
     /// Sends the statements collected so far.
     pub(super) fn flush(&mut self) -> Result<(), Halt> {
+        let about = std::mem::take(&mut self.about);
         (self.weight, self.bytes) = (0, 0);
         if self.lines.is_empty() {
             return Ok(());
         }
         let lines = std::mem::take(&mut self.lines);
-        self.chunk(Chunk::Lines(lines))
+        self.chunk(Chunk::Lines(lines), about)
+    }
+
+    /// Sends everything that was put off: the dump is at its end.
+    pub(super) fn end(&mut self) -> Result<(), Halt> {
+        self.flush()?;
+        self.checks()
     }
 
     /// A COPY begins, with the line of its first row.
@@ -240,48 +367,82 @@ impl Batcher {
         let table: Arc<str> = table.into();
         self.send(Item::Table(table.clone()))?;
         let copy = copy.trim().trim_end_matches(';').into();
-        self.copy = Some(OpenCopy { copy, table, line, buffer: Vec::new(), count: 0 });
+        let first = !self.loaded.contains_key(&table);
+        self.loaded.entry(table.clone()).or_default();
+        self.copy = Some(OpenCopy { copy, table, line, first, chunk: None });
         Ok(())
     }
 
-    /// Whole rows, each ended by LF.
+    /// Rows, each ended by LF; the last one may still go on with the next call.
     pub(super) fn copy_rows(&mut self, mut rows: &[u8]) -> Result<(), Halt> {
-        while let Some(open) = &mut self.copy
-            && !rows.is_empty()
-        {
-            let wanted = self.chunk_bytes.saturating_sub(open.buffer.len() + 1);
+        while self.copy.is_some() && !rows.is_empty() {
+            let have = self.open_chunk()?;
+            let wanted = self.chunk_bytes.saturating_sub(have + 1);
             // The first line end at which the chunk has its size; without one, all of it.
             let end = rows.get(wanted..).and_then(|tail| memchr(b'\n', tail)).map(|at| wanted + at + 1);
             let (taken, rest) = rows.split_at(end.unwrap_or(rows.len()));
-            open.buffer.extend_from_slice(taken);
-            open.count += memchr::memchr_iter(b'\n', taken).count() as u64;
+            self.add(taken)?;
             rows = rest;
-            if open.buffer.len() >= self.chunk_bytes {
-                self.send_rows()?;
+            if end.is_some() {
+                self.end_chunk()?;
             }
         }
         Ok(())
     }
 
-    fn send_rows(&mut self) -> Result<(), Halt> {
+    /// Bytes in the open chunk; one is opened, and handed over, when there is none.
+    fn open_chunk(&mut self) -> Result<usize, Halt> {
+        let Some(open) = &mut self.copy else { return Ok(0) };
+        if let Some(chunk) = &open.chunk {
+            return Ok(chunk.bytes);
+        }
+        let (to, pieces) = mpsc::unbounded_channel();
+        let mut hash = Sha256::new();
+        hash.update(open.copy.as_bytes());
+        hash.update([0]);
+        open.chunk = Some(OpenChunk { to, hash, buffer: Vec::new(), bytes: 0, count: 0 });
+        let first = std::mem::take(&mut open.first);
+        let rows =
+            Rows { copy: open.copy.clone(), table: open.table.clone(), line: open.line, first, pieces };
+        self.chunk(Chunk::Rows(rows), 0)?;
+        Ok(0)
+    }
+
+    fn add(&mut self, mut text: &[u8]) -> Result<(), Halt> {
         let Some(open) = &mut self.copy else { return Ok(()) };
-        let count = std::mem::take(&mut open.count);
-        let rows = Rows {
-            copy: open.copy.clone(),
-            table: open.table.clone(),
-            line: open.line,
-            count,
-            data: std::mem::take(&mut open.buffer).into(),
-        };
-        open.line += count;
-        self.chunk(Chunk::Rows(rows))
+        let Some(chunk) = &mut open.chunk else { return Ok(()) };
+        *self.loaded.entry(open.table.clone()).or_default() += text.len() as u64;
+        chunk.hash.update(text);
+        chunk.bytes += text.len();
+        chunk.count += memchr::memchr_iter(b'\n', text).count() as u64;
+        while !text.is_empty() {
+            if chunk.buffer.capacity() == 0 {
+                chunk.buffer.reserve_exact(PIECE_BYTES);
+            }
+            let (now, rest) = text.split_at(text.len().min(PIECE_BYTES - chunk.buffer.len()));
+            chunk.buffer.extend_from_slice(now);
+            text = rest;
+            if chunk.buffer.len() == PIECE_BYTES {
+                chunk.send(&self.memory, &self.runtime)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end_chunk(&mut self) -> Result<(), Halt> {
+        let Some(open) = &mut self.copy else { return Ok(()) };
+        let Some(mut chunk) = open.chunk.take() else { return Ok(()) };
+        if !chunk.buffer.is_empty() {
+            chunk.send(&self.memory, &self.runtime)?;
+        }
+        open.line += chunk.count;
+        let end = Piece::End { count: chunk.count, sum: hex::encode(chunk.hash.finalize()) };
+        chunk.to.send(end).map_err(|_| Halt::Unheard)
     }
 
     /// The COPY is over.
     pub(super) fn copy_end(&mut self) -> Result<(), Halt> {
-        if self.copy.as_ref().is_some_and(|open| !open.buffer.is_empty()) {
-            self.send_rows()?;
-        }
+        self.end_chunk()?;
         self.copy = None;
         Ok(())
     }
@@ -289,7 +450,18 @@ impl Batcher {
     /// A piece of a large object.
     pub(super) fn large_object(&mut self, oid: u32, data: Vec<u8>) -> Result<(), Halt> {
         self.flush()?;
-        self.chunk(Chunk::LargeObject { oid, data: data.into() })
+        self.chunk(Chunk::LargeObject { oid, data: data.into() }, 0)
+    }
+}
+
+impl OpenChunk {
+    fn send(&mut self, memory: &Arc<Semaphore>, runtime: &tokio::runtime::Handle) -> Result<(), Halt> {
+        let text = Bytes::from(std::mem::take(&mut self.buffer));
+        let size = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        let permit = runtime.block_on(Arc::clone(memory).acquire_many_owned(size));
+        // Closed when the restore stopped for another reason.
+        let permit = permit.map_err(|_| Halt::Unheard)?;
+        self.to.send(Piece::Text(text, permit)).map_err(|_| Halt::Unheard)
     }
 }
 
@@ -297,29 +469,71 @@ impl Batcher {
 mod tests {
     use super::*;
 
-    fn cuts(pieces: usize) -> Vec<(u64, Vec<u8>)> {
+    struct Read {
+        runtime: tokio::runtime::Runtime,
+        from: mpsc::Receiver<Result<Item, DumpError>>,
+    }
+
+    fn batcher(chunk_bytes: usize) -> (Batcher, Read) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (to, from) = mpsc::channel(1000);
+        let memory = Arc::new(Semaphore::new(64 << 20));
+        (Batcher::new(to, memory, runtime.handle().clone(), chunk_bytes), Read { runtime, from })
+    }
+
+    impl Read {
+        fn items(mut self) -> Vec<Item> {
+            self.runtime.block_on(async {
+                let mut items = Vec::new();
+                while let Some(Ok(item)) = self.from.recv().await {
+                    items.push(item);
+                }
+                items
+            })
+        }
+
+        fn lines(self) -> Vec<Vec<String>> {
+            let chunks = self.items().into_iter().filter_map(|item| match item {
+                Item::Chunk(_, Chunk::Lines(lines), _) => {
+                    Some(lines.into_iter().map(|line| line.sql).collect())
+                }
+                _ => None,
+            });
+            chunks.collect()
+        }
+    }
+
+    fn text_of(rows: &mut Rows) -> (Vec<u8>, u64) {
+        let mut text = Vec::new();
+        loop {
+            match rows.pieces.try_recv().expect("the chunk has an end") {
+                Piece::Text(bytes, _) => text.extend_from_slice(&bytes),
+                Piece::End { count, .. } => return (text, count),
+            }
+        }
+    }
+
+    fn cuts(pieces: usize) -> Vec<(u64, Vec<u8>, u64)> {
         let text: Vec<u8> = (0..400u32)
             .flat_map(|n| format!("{n}\t{}\n", "x".repeat(n as usize % 37)).into_bytes())
             .collect();
-        let (to, mut from) = mpsc::channel(1000);
-        let mut batcher = Batcher::new(to, 512);
+        let (mut batcher, read) = batcher(512);
         batcher.copy_start("COPY public.t (a, b) FROM stdin;", "\"public\".\"t\"", 1).unwrap();
-        let mut buffer: Vec<u8> = Vec::new();
         for piece in text.chunks(pieces) {
-            buffer.extend_from_slice(piece);
-            let whole = buffer.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-            batcher.copy_rows(&buffer[..whole]).unwrap();
-            buffer.drain(..whole);
+            batcher.copy_rows(piece).unwrap();
         }
         batcher.copy_end().unwrap();
         drop(batcher);
         let mut found = Vec::new();
-        while let Some(Ok(item)) = from.blocking_recv() {
-            if let Item::Chunk(seq, Chunk::Rows(rows)) = item {
-                found.push((seq, rows.data.to_vec()));
+        for item in read.items() {
+            if let Item::Chunk(seq, Chunk::Rows(mut rows), _) = item {
+                let (text, count) = text_of(&mut rows);
+                assert_eq!(rows.first, found.is_empty());
+                assert_eq!(count, text.iter().filter(|byte| **byte == b'\n').count() as u64);
+                found.push((seq, text, rows.line));
             }
         }
-        assert_eq!(found.iter().flat_map(|(_, data)| data.clone()).collect::<Vec<_>>(), text);
+        assert_eq!(found.iter().flat_map(|(_, data, _)| data.clone()).collect::<Vec<_>>(), text);
         found
     }
 
@@ -333,9 +547,28 @@ mod tests {
     }
 
     #[test]
+    fn a_row_wider_than_a_chunk_is_one_chunk_in_many_pieces() {
+        let (mut batcher, read) = batcher(1000);
+        batcher.copy_start("COPY public.t (a) FROM stdin;", "\"public\".\"t\"", 1).unwrap();
+        let wide = [vec![b'x'; 3 * PIECE_BYTES], b"\nshort\n".to_vec()].concat();
+        for part in wide.chunks(100_000) {
+            batcher.copy_rows(part).unwrap();
+        }
+        batcher.copy_end().unwrap();
+        drop(batcher);
+        let mut lengths = Vec::new();
+        for item in read.items() {
+            if let Item::Chunk(_, Chunk::Rows(mut rows), _) = item {
+                let (text, count) = text_of(&mut rows);
+                lengths.push((text.len(), count));
+            }
+        }
+        assert_eq!(lengths, [(3 * PIECE_BYTES + 1, 1), (6, 1)]);
+    }
+
+    #[test]
     fn a_large_object_is_cut_between_writes_and_opened_again() {
-        let (to, mut from) = mpsc::channel(100);
-        let mut batcher = Batcher::new(to, 1000);
+        let (mut batcher, read) = batcher(1000);
         batcher.statement("BEGIN;", 1, None).unwrap();
         batcher.statement("SELECT pg_catalog.lo_open('7', 131072);", 2, None).unwrap();
         let write = format!("SELECT pg_catalog.lowrite(0, '\\x{}');", "00".repeat(300_000));
@@ -346,11 +579,50 @@ mod tests {
         batcher.statement("COMMIT;", 9, None).unwrap();
         drop(batcher);
         let mut heads = Vec::new();
-        while let Some(Ok(Item::Chunk(_, Chunk::Lines(lines)))) = from.blocking_recv() {
-            assert!(lines[0].sql.contains("lo_open('7'"), "{}", &lines[0].sql[..30]);
-            assert!(lines.last().unwrap().sql.contains("lo_close"));
+        for lines in read.lines() {
+            assert!(lines[0].contains("lo_open('7'"), "{}", &lines[0][..30]);
+            assert!(lines.last().unwrap().contains("lo_close"));
             heads.push(lines.len());
         }
         assert_eq!(heads, [4, 5, 4]);
+    }
+
+    #[test]
+    fn what_is_long_goes_alone_and_checks_wait_for_the_rest() {
+        let (mut batcher, read) = batcher(1000);
+        let mut say = |sql: &str| batcher.statement(sql, 1, None).unwrap();
+        say("CREATE TABLE public.big (id int);");
+        say("CREATE TABLE public.small (id int);");
+        say("CREATE TABLE public.parts (id int) PARTITION BY LIST (id);");
+        batcher.copy_start("COPY public.big (id) FROM stdin;", "\"public\".\"big\"", 1).unwrap();
+        batcher.copy_rows(&b"1\n".repeat(1000)).unwrap();
+        batcher.copy_end().unwrap();
+        let mut say = |sql: &str| batcher.statement(sql, 1, None).unwrap();
+        say("ALTER TABLE ONLY public.big ADD CONSTRAINT big_pkey PRIMARY KEY (id);");
+        say("ALTER TABLE ONLY public.small ADD CONSTRAINT small_pkey PRIMARY KEY (id);");
+        say("ALTER TABLE ONLY public.parts ADD CONSTRAINT parts_pkey PRIMARY KEY (id);");
+        say("CREATE INDEX big_i ON public.big USING btree (id);");
+        say("ALTER TABLE ONLY public.big ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES public.small(id);");
+        say("ALTER TABLE ONLY public.big ADD CONSTRAINT p FOREIGN KEY (id) REFERENCES public.parts(id);");
+        say("CREATE POLICY own ON public.big;");
+        say("REFRESH MATERIALIZED VIEW public.m;");
+        batcher.end().unwrap();
+        drop(batcher);
+        let chunks: Vec<_> = read.lines().into_iter().map(|lines| lines.join("; ")).collect();
+        let wanted = [
+            "CREATE TABLE public.big (id int); CREATE TABLE public.small (id int); CREATE TABLE public.parts (id int) \
+             PARTITION BY LIST (id)",
+            "CREATE UNIQUE INDEX big_pkey ON public.big USING btree (id)",
+            "ALTER TABLE ONLY public.big ADD CONSTRAINT big_pkey PRIMARY KEY USING INDEX big_pkey; \
+             ALTER TABLE ONLY public.small ADD CONSTRAINT small_pkey PRIMARY KEY (id)",
+            "ALTER TABLE ONLY public.parts ADD CONSTRAINT parts_pkey PRIMARY KEY (id)",
+            "CREATE INDEX big_i ON public.big USING btree (id)",
+            "ALTER TABLE ONLY public.big ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES public.small(id) NOT VALID",
+            "ALTER TABLE ONLY public.big ADD CONSTRAINT p FOREIGN KEY (id) REFERENCES public.parts(id); \
+             CREATE POLICY own ON public.big",
+            "ALTER TABLE public.big VALIDATE CONSTRAINT f",
+            "REFRESH MATERIALIZED VIEW public.m",
+        ];
+        assert_eq!(chunks, wanted);
     }
 }

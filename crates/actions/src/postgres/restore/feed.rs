@@ -1,22 +1,31 @@
 //! The thread that reads a dump: takes plain text and archives to the same chunks. Touches no database.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
 use runbook_dump::order::{Part, Plan};
 use runbook_dump::script::Script;
 use runbook_dump::{
     ArchiveReader, Block, Dump, DumpError, Entry, Event, LargeObjectEvent, LargeObjects, Limits, Meta,
     QualifiedName, Source, SqlReader,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::postgres::split::statements;
-use crate::postgres::sql::qualified;
+use crate::postgres::sql::{What, qualified, what};
 use crate::s3::Tap;
 
 use super::batch::{Batcher, Halt, Item};
 
 /// Reads the dump to its end or to its first fault, and hands everything over. Blocks.
-pub(super) fn feed(tap: Tap, chunk_bytes: usize, to: mpsc::Sender<Result<Item, DumpError>>) {
-    let mut batcher = Batcher::new(to.clone(), chunk_bytes);
+pub(super) fn feed(
+    tap: Tap,
+    chunk_bytes: usize,
+    to: mpsc::Sender<Result<Item, DumpError>>,
+    memory: Arc<Semaphore>,
+    runtime: tokio::runtime::Handle,
+) {
+    let mut batcher = Batcher::new(to.clone(), memory, runtime, chunk_bytes);
     if let Err(Halt::Dump(error)) = read(tap, chunk_bytes, &mut batcher) {
         // Nobody listens when the restore has stopped for another reason: that one is told.
         let _ = to.blocking_send(Err(error));
@@ -24,7 +33,7 @@ pub(super) fn feed(tap: Tap, chunk_bytes: usize, to: mpsc::Sender<Result<Item, D
 }
 
 fn read(tap: Tap, chunk_bytes: usize, batcher: &mut Batcher) -> Result<(), Halt> {
-    match runbook_dump::open(tap, Limits::default())? {
+    match runbook_dump::open(tap, Limits { parts: true, ..Limits::default() })? {
         Dump::Plain(reader) => plain(*reader, batcher),
         Dump::Archive(reader) => archive(*reader, chunk_bytes, batcher),
     }
@@ -62,7 +71,7 @@ fn plain(mut reader: SqlReader<Source>, batcher: &mut Batcher) -> Result<(), Hal
             Event::Complete => complete = true,
         }
     }
-    batcher.flush()?;
+    batcher.end()?;
     if complete {
         batcher.send(Item::Complete)?;
     }
@@ -78,6 +87,7 @@ fn archive(mut reader: ArchiveReader<Source>, chunk_bytes: usize, batcher: &mut 
     for entry in plan.part(Part::PreData) {
         text(batcher, &script.entry(entry), Some(entry))?;
     }
+    let mut indexes = Indexes::of(plan.part(Part::PostData));
     while let Some(block) = reader.next_block()? {
         match block {
             Block::Table { entry, mut rows } => {
@@ -91,6 +101,9 @@ fn archive(mut reader: ArchiveReader<Source>, chunk_bytes: usize, batcher: &mut 
                     batcher.copy_rows(piece)?;
                 }
                 batcher.copy_end()?;
+                for entry in indexes.take(&table) {
+                    text(batcher, &script.entry(entry), Some(entry))?;
+                }
             }
             Block::Inserts { mut statements, .. } => {
                 while let Some(statement) = statements.next_statement()? {
@@ -101,12 +114,39 @@ fn archive(mut reader: ArchiveReader<Source>, chunk_bytes: usize, batcher: &mut 
         }
     }
     for part in [Part::Data, Part::PostData, Part::Acl, Part::Refresh] {
-        for entry in plan.part(part) {
+        for entry in plan.part(part).filter(|entry| !indexes.taken.contains(&entry.dump_id)) {
             text(batcher, &script.entry(entry), Some(entry))?;
         }
     }
-    batcher.flush()?;
+    batcher.end()?;
     batcher.send(Item::Complete)
+}
+
+/// Indexes and keys of tables, which are built as soon as the table's rows are in. They need nothing that comes after
+/// rows; what needs them stands in its place, behind all rows.
+struct Indexes<'a> {
+    waiting: HashMap<String, Vec<&'a Entry>>,
+    taken: HashSet<u32>,
+}
+
+impl<'a> Indexes<'a> {
+    fn of(entries: impl Iterator<Item = &'a Entry>) -> Self {
+        let mut waiting: HashMap<String, Vec<&'a Entry>> = HashMap::new();
+        for entry in entries.filter(|entry| matches!(entry.desc.as_str(), "INDEX" | "CONSTRAINT")) {
+            if let What::Create { on: Some(table), .. } | What::AddConstraint { table, .. } =
+                what(&entry.defn)
+            {
+                waiting.entry(table).or_default().push(entry);
+            }
+        }
+        Self { waiting, taken: HashSet::new() }
+    }
+
+    fn take(&mut self, table: &str) -> Vec<&'a Entry> {
+        let now = self.waiting.remove(table).unwrap_or_default();
+        self.taken.extend(now.iter().map(|entry| entry.dump_id));
+        now
+    }
 }
 
 /// The statements of one entry.

@@ -6,10 +6,17 @@
 //! | `action`   | decides what may be touched, and when success may be said |
 //! | `feed`     | a thread that reads the dump                              |
 //! | `batch`    | cuts it into chunks, always at the same places            |
-//! | `load`     | carries chunks over, each with its marker                 |
+//! | `rewrite`  | takes constraints apart into what is long and what locks  |
+//! | `locks`    | which chunks may go side by side                          |
+//! | `schedule` | which one comes next                                      |
+//! | `load`     | keeps several connections at work                         |
+//! | `lane`     | one of them: carries a chunk over, with its marker        |
+//! | `phases`   | when what was over                                        |
+//! | `fault`    | why a restore stops                                       |
 //! | `markers`  | what the target remembers of it                           |
 //! | `platform` | what a platform owns in the target                        |
 //! | `verify`   | compares the result with the dump                         |
+//! | `grants`   | who may do something with what                            |
 //! | `empty`    | takes everything back                                     |
 //!
 //! The one rule (P9): success is said only after the sha256 of the bytes that were loaded matched the
@@ -22,11 +29,18 @@
 mod action;
 mod batch;
 mod empty;
+mod fault;
 mod feed;
+mod grants;
+mod lane;
 mod load;
+mod locks;
 mod markers;
 mod params;
+mod phases;
 mod platform;
+mod rewrite;
+mod schedule;
 mod verify;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use runbook_core::types::{Backup, Connection};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::phases::PhaseTimes;
 use super::platform::Profile;
 use crate::postgres::mask::Masked;
 
@@ -27,7 +28,13 @@ pub struct RestoreParams {
     /// once before anything is touched.
     #[serde(default)]
     pub verify: Verify,
-    /// How much of a table commits at a time, in MiB, from 1 to 256.
+    /// Connections that load at once, from 1 to 16. By itself 2 to 4, as the server's `max_parallel_workers` says.
+    #[serde(default)]
+    pub jobs: Option<u64>,
+    /// Tables whose indexes are built and whose foreign keys are checked first: `[public.orders]`.
+    #[serde(default)]
+    pub priority: Vec<String>,
+    /// How much of a table commits at a time, in MiB, from 1 to 256. A killed restore repeats that much a connection.
     #[serde(default = "chunk_mib")]
     pub chunk_mib: u64,
     /// Rules by which rows are masked on their way in, a YAML file beside the runbook: the target never sees
@@ -40,7 +47,7 @@ pub struct RestoreParams {
 }
 
 fn chunk_mib() -> u64 {
-    8
+    16
 }
 
 /// When the checksum is computed.
@@ -85,6 +92,9 @@ pub struct RestoreOutputs {
     pub taken_at: Option<Timestamp>,
     /// How long the attempt took that ended it, in seconds.
     pub seconds: f64,
+    /// When its phases were over, in seconds after that attempt began.
+    #[serde(default)]
+    pub phases: PhaseTimes,
     /// What proved the bytes before anything relied on them: `store` (its checksum), `first` (a reading before),
     /// `stream` (the reading that loaded them). The loaded bytes were hashed in each case.
     pub verified_by: String,

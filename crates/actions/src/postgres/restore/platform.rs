@@ -127,7 +127,9 @@ impl Ground<'_> {
             What::Insert { table } | What::Copy { table } => self.rows(table),
             _ if self.profile == Profile::Plain => Run,
             What::Create { kind, name, on } => self.create(kind, name, on.as_deref()),
-            What::AddConstraint { table, .. } | What::EnableRls { table } if self.platform_object(table) => {
+            What::AddConstraint { table, .. } | What::Validate { table, .. } | What::EnableRls { table }
+                if self.platform_object(table) =>
+            {
                 Skip("the platform owns the table")
             }
             What::Owner { kind, name, role } => self.owner(kind, name, role),

@@ -2,12 +2,16 @@
 //! before. Reads only.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use runbook_core::action::ActionError;
 
-use crate::postgres::catalog::{Catalog, count, count_only, of_table};
+use crate::postgres::catalog::{Catalog, of_table};
 use crate::postgres::session::{Session, failed};
 use crate::postgres::sql::{What, column_count, literal, plain};
+
+use super::grants::Grants;
+use super::lane::Lane;
 
 /// Complaints named one by one in an error.
 const COMPLAINTS_MAX: usize = 12;
@@ -26,6 +30,7 @@ pub(super) struct Expected {
     rls: BTreeSet<String>,
     extensions: BTreeSet<String>,
     publications: BTreeSet<String>,
+    grants: Grants,
     /// The dump turned triggers off, and so the checks of foreign keys that it had made itself.
     triggers_off: bool,
 }
@@ -33,6 +38,7 @@ pub(super) struct Expected {
 impl Expected {
     /// Remembers what a statement makes.
     pub(super) fn note(&mut self, what: &What, sql: &str) {
+        self.grants.note(what, sql);
         match what {
             What::Create { kind: "table", name, .. } => {
                 let inherits = sql.contains("INHERITS (");
@@ -66,6 +72,9 @@ impl Expected {
             What::AddConstraint { table, name } => {
                 let validated = !sql.trim_end().to_ascii_uppercase().ends_with("NOT VALID");
                 self.constraints.insert(of_table(table, name), validated);
+            }
+            What::Validate { table, name, .. } => {
+                self.constraints.insert(of_table(table, name), true);
             }
             What::EnableRls { table } => {
                 self.rls.insert(table.clone());
@@ -152,22 +161,36 @@ impl Expected {
     }
 }
 
-/// Compares catalog and rows with the dump, and checks the foreign keys that were there before.
+/// Compares catalog and rows with the dump, and checks the foreign keys that were there before. The tables are gone
+/// through over all connections, the fullest first.
 pub(super) async fn compare(
     session: &Session,
+    lanes: &[Lane],
     expected: &Expected,
     before: &Catalog,
     loaded: &BTreeMap<String, u64>,
 ) -> Result<(), ActionError> {
     let now = Catalog::read(session).await?;
     let mut wrong = expected.complaints(&now);
-    for (table, rows) in loaded {
-        // Each table is dumped without those that inherit from it.
-        let own = now.relations.get(table).is_some_and(|relation| relation.kind == 'r');
-        let there = if own { count_only(session, table).await? } else { count(session, table).await? };
-        if there != *rows {
-            wrong.push(format!("table {} has {there} rows, {rows} were loaded", plain(table)));
+    wrong.extend(expected.grants.missing(session).await?);
+    let mut tables: Vec<(&String, u64)> = loaded.iter().map(|(table, rows)| (table, *rows)).collect();
+    tables.sort_by_key(|(_, rows)| *rows);
+    let left = Mutex::new(tables);
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let rows = lanes.iter().map(|lane| async {
+        let mut wrong = Vec::new();
+        while let Some((table, rows)) = next() {
+            // Each table is dumped without those that inherit from it.
+            let own = now.relations.get(table).is_some_and(|relation| relation.kind == 'r');
+            let there = lane.counted(table, own).await?;
+            if there != rows {
+                wrong.push(format!("table {} has {there} rows, {rows} were loaded", plain(table)));
+            }
         }
+        Ok::<_, ActionError>(wrong)
+    });
+    for found in futures_util::future::try_join_all(rows).await? {
+        wrong.extend(found);
     }
     if !wrong.is_empty() {
         return Err(ActionError::refused(format!(

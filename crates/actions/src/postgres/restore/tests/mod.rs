@@ -54,6 +54,8 @@ impl Stage {
             profile: Profile::Plain,
             overwrite: false,
             verify: Verify::Auto,
+            jobs: None,
+            priority: Vec::new(),
             chunk_mib: 1,
             mask: None,
             mask_key: None,

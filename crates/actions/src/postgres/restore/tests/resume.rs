@@ -34,7 +34,7 @@ async fn a_restore_whose_backend_is_killed_goes_on() {
         stage.source.text("select count(pg_terminate_backend(pid)) || '' from pg_stat_activity where application_name like 'runbook/0000aaaa/%'").await
     };
     let (broken, killed) = tokio::join!(stage.restore(1, &params), kill);
-    assert_eq!(killed, "1");
+    assert_ne!(killed, "0");
     let broken = broken.unwrap_err();
     assert!(matches!(broken.aftermath, runbook_core::action::Aftermath::Unchanged { .. }), "{broken:#?}");
     stage.restore(2, &params).await.unwrap();

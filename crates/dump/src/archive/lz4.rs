@@ -181,7 +181,8 @@ impl Lz4 {
         if packed {
             self.block.resize(self.frame.block_max, 0);
             let made = lz4_flex::block::decompress_into_with_dict(bytes, &mut self.block, &self.history);
-            let made = made.map_err(|source| DumpError::Corrupt { layer: "lz4", source: io::Error::other(source) })?;
+            let made =
+                made.map_err(|source| DumpError::Corrupt { layer: "lz4", source: io::Error::other(source) })?;
             self.block.truncate(made);
         } else {
             self.block.clear();

@@ -9,6 +9,7 @@ mod restore;
 mod resume;
 mod server;
 mod stats;
+mod storage;
 mod throttle;
 mod world;
 
@@ -27,6 +28,8 @@ pub(crate) enum Bench {
     Restore(restore::Options),
     /// `postgres.extract_rows` against restoring the dump into a temporary database.
     Extract(extract::Options),
+    /// `storage.restore` against `rclone copy`.
+    Storage(storage::Options),
 }
 
 /// What all benches on a data set take.
@@ -71,6 +74,7 @@ pub(crate) fn bench(what: Bench) -> Result<(), Failure> {
         Bench::Engine => engine::engine(),
         Bench::Restore(options) => restore::restore(&options),
         Bench::Extract(options) => extract::extract(&options),
+        Bench::Storage(options) => storage::storage(&options),
     }
 }
 

@@ -158,9 +158,18 @@ impl World {
 
     /// The product, with a state directory of its own below the bench's. What it tells people goes to a file.
     pub(super) fn product(&self, state: &str) -> Result<Command, Failure> {
+        self.product_in(&self.folder.join("runs").join(state))
+    }
+
+    /// The product, where the sandbox is too, so that an environment may extend it.
+    pub(super) fn product_beside(&self) -> Result<Command, Failure> {
+        self.product_in(&self.folder.join("state"))
+    }
+
+    fn product_in(&self, state: &Path) -> Result<Command, Failure> {
         let log = fs::File::create(self.log()).map_err(|error| format!("make the bench's log: {error}"))?;
         let mut command = Command::new(&self.binary);
-        command.arg("--state-dir").arg(self.folder.join("runs").join(state)).args(["--actor", "bench"]);
+        command.arg("--state-dir").arg(state).args(["--actor", "bench"]);
         command.current_dir(&self.folder).stderr(log);
         Ok(command)
     }

@@ -147,6 +147,25 @@ fn data_and_statements_are_those_of_pg_restore() {
     }
 }
 
+/// pg_dump 16 and later, when built with them; archives made by hand are read in `damage.rs` in any case.
+#[test]
+fn every_compression_of_this_pg_dump_is_read_as_pg_restore_reads_it() {
+    let postgres = Postgres::nasty();
+    let rows: String = (0..60_000).map(|n| format!("{n}\trow {} of many\n", n % 1013)).collect();
+    postgres.sql(
+        "nasty",
+        &format!("CREATE TABLE public.many (n integer, t text);\nCOPY public.many FROM stdin;\n{rows}\\.\n"),
+    );
+    for method in ["gzip", "lz4", "lz4:9", "zstd", "zstd:1"] {
+        let arguments = ["-Fc", &format!("--compress={method}")];
+        let Some(archive) = postgres.try_dump("nasty", &arguments) else { continue };
+        let ours = data_of(&archive).expect("the archive is whole");
+        assert!(ours.rows.values().any(|found| found == rows.as_bytes()), "{method}");
+        let (theirs, _) = data_of_script(&postgres.restore_script(&archive, &[]));
+        assert!(ours == theirs, "other data with {method}");
+    }
+}
+
 #[test]
 fn a_file_has_offsets_and_a_pipe_has_none() {
     let postgres = Postgres::nasty();

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::shell::{Failure, cargo, output, root, run, say};
+use crate::shell::{Failure, cargo, output, root, run, say, target};
 
 /// The share of the dump after which the process is killed.
 const KILL_AT: f64 = 0.2;
@@ -36,8 +36,7 @@ struct Demo {
 impl Demo {
     /// A new state directory: an earlier demo's sandbox is stopped first.
     fn new() -> Result<Self, Failure> {
-        let target =
-            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+        let target = target();
         let demo = Self { binary: target.join("debug/runbook"), state: target.join("demo") };
         if demo.state.exists() {
             demo.quietly(&["sandbox", "reset"])?;

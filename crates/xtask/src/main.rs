@@ -34,14 +34,8 @@ enum Chore {
     Bench {
         /// What to measure.
         #[command(subcommand)]
-        what: Bench,
+        what: bench::Bench,
     },
-}
-
-#[derive(Subcommand)]
-enum Bench {
-    /// The engine's overhead against bare SQLite.
-    Engine,
 }
 
 fn main() -> ExitCode {
@@ -50,7 +44,7 @@ fn main() -> ExitCode {
         Chore::Demo { keep } => demo::demo(keep),
         Chore::Test => test::test(),
         Chore::Schemas => test::schemas(),
-        Chore::Bench { what: Bench::Engine } => bench::engine(),
+        Chore::Bench { what } => bench::bench(what),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

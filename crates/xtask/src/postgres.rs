@@ -10,7 +10,7 @@ const VERSION_MIN: u32 = 14;
 
 /// Installs the server binaries when there are none of version 14 or newer.
 pub(crate) fn ensure() -> Result<(), Failure> {
-    if let Some(found) = newest() {
+    if let Some(found) = newest(&[]) {
         say(&format!("PostgreSQL {} is here: {}", found.0, found.1.display()));
         return Ok(());
     }
@@ -27,7 +27,7 @@ pub(crate) fn ensure() -> Result<(), Failure> {
         command.args(&words[1..]).env("DEBIAN_FRONTEND", "noninteractive");
         run(&mut command)?;
     }
-    match newest() {
+    match newest(&[]) {
         Some((version, folder)) => {
             say(&format!("PostgreSQL {version} is here: {}", folder.display()));
             Ok(())
@@ -38,8 +38,8 @@ pub(crate) fn ensure() -> Result<(), Failure> {
     }
 }
 
-/// The newest server of a usable version: major version and folder.
-fn newest() -> Option<(u32, PathBuf)> {
+/// The newest server of a usable version, in a folder that also holds these programs: major version and folder.
+pub(crate) fn newest(also: &[&str]) -> Option<(u32, PathBuf)> {
     let mut folders: Vec<PathBuf> = Vec::new();
     folders.extend(std::env::var_os("RUNBOOK_PG_BIN").map(PathBuf::from));
     if let Ok(folder) = output(Command::new("pg_config").arg("--bindir")) {
@@ -50,6 +50,7 @@ fn newest() -> Option<(u32, PathBuf)> {
         folders.extend(entries.map(|entry| entry.path().join("bin")));
     }
     folders.extend(std::env::var_os("PATH").iter().flat_map(std::env::split_paths));
+    folders.retain(|folder| also.iter().all(|program| folder.join(program).is_file()));
     folders.iter().filter_map(|folder| Some((major(folder)?, folder.clone()))).max_by_key(|(major, _)| *major)
 }
 

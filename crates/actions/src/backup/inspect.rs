@@ -1,21 +1,25 @@
 //! A look inside a backup without a database: what made it, its objects, its tables with rows and sizes, its schema as
 //! SQL. Of an archive only the table of contents is read; a plain dump has none and is read to its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 
 use runbook_core::action::{ActionError, Context};
 use runbook_core::types::Backup;
 use runbook_dump::order::{Part, Plan};
 use runbook_dump::script::Script;
 use runbook_dump::{
-    ArchiveReader, Contents, Copy, Dump, DumpError, Event, Index, Kind, Limits, Source, SqlReader, open,
+    ArchiveReader, Contents, DataOffset, Dump, DumpError, Entry, Event, Index, Insert, Kind, Limits,
+    QualifiedName, Source, SqlReader, open,
 };
 use serde::Serialize;
 
 use super::catalog::{INDEX_BYTES_MAX, INDEX_ENDING};
 use super::reading::{Depth, read_whole};
-use crate::s3::{Location, Store, Tap, inspect as look, read};
+use crate::s3::{Location, ObjectInfo, Store, Tap, inspect as look, read, read_range};
 
+/// A table of contents is read in pieces that grow from this.
+const HEAD_BYTES: u64 = 256 << 10;
 /// A schema longer than this is data that pretends.
 const SCHEMA_BYTES_MAX: usize = 256 << 20;
 
@@ -73,7 +77,7 @@ pub struct InspectedTable {
     pub name: String,
     /// Rows, when known.
     pub rows: Option<u64>,
-    /// Length of its data in the archive, compressed as it is, when known.
+    /// Length of its data when known: in an archive as it is stored there, in a plain dump that of the text.
     pub bytes: Option<u64>,
 }
 
@@ -84,18 +88,17 @@ pub struct InspectedTable {
 pub async fn inspect(ctx: &Context, backup: Backup, wanted: Wanted) -> Result<Inspection, ActionError> {
     let at = Location::parse(&backup.url)?;
     let info = look(ctx, None, &at).await?;
-    let tap = read(ctx, None, &at, &info).await?;
     let attempted = || format!("look inside `{at}`");
-    let reader = tap.clone();
-    let looked = tokio::task::spawn_blocking(move || glance(reader, wanted)).await;
-    tap.cancel();
-    let looked = looked.map_err(|error| ActionError::unchanged(attempted()).because(error))?;
-    let mut inside = looked.map_err(|error| match (&error, tap.failure()) {
-        (DumpError::Read { .. }, Some(failure)) => ActionError::unchanged(attempted()).because(failure),
-        _ => ActionError::refused(attempted()).because(error),
-    })?;
+    let mut inside = match head(ctx, &at, &info, wanted).await? {
+        Some(inside) => inside,
+        None => {
+            let tap = read(ctx, None, &at, &info).await?;
+            looked(&at, tap, move |tap| glance(tap, wanted)).await?
+        }
+    };
+    inside.by_offsets(info.size_bytes);
     if inside.rows_from == RowsFrom::Unknown
-        && let Some(index) = index(ctx, &at).await?
+        && let Some(index) = index(ctx, &at, &backup, info.size_bytes).await?
     {
         inside.counted(
             index
@@ -129,16 +132,85 @@ pub async fn inspect(ctx: &Context, backup: Backup, wanted: Wanted) -> Result<In
     })
 }
 
+/// Looks at an archive by its first bytes alone, as many as its table of contents has; none for anything else, and for
+/// an archive that is packed as a whole.
+async fn head(
+    ctx: &Context,
+    at: &Location,
+    info: &ObjectInfo,
+    wanted: Wanted,
+) -> Result<Option<Inside>, ActionError> {
+    let mut end = HEAD_BYTES.min(info.size_bytes);
+    loop {
+        let tap = read_range(ctx, None, at, info, 0..end).await?;
+        let look = move |mut tap: Tap| {
+            let mut bytes = Vec::new();
+            tap.read_to_end(&mut bytes).map_err(|source| DumpError::Read { source })?;
+            if !bytes.starts_with(b"PGDMP") {
+                return Ok(Head::Other);
+            }
+            match ArchiveReader::new(&bytes[..], Limits::default()) {
+                Ok(reader) => archive(&reader, wanted).map(|inside| Head::Archive(Box::new(inside))),
+                Err(DumpError::CutOff { .. }) => Ok(Head::Longer),
+                Err(error) => Err(error),
+            }
+        };
+        match looked(at, tap, look).await? {
+            Head::Archive(inside) => return Ok(Some(*inside)),
+            Head::Longer if end < info.size_bytes => end = (end * 4).min(info.size_bytes),
+            // One that is cut off is told so by whoever reads it whole.
+            Head::Longer | Head::Other => return Ok(None),
+        }
+    }
+}
+
+/// What the first bytes are.
+enum Head {
+    Archive(Box<Inside>),
+    /// An archive whose table of contents goes on.
+    Longer,
+    Other,
+}
+
+/// Lets a thread that may block look through a tap, and ends the fetching.
+async fn looked<T: Send + 'static>(
+    at: &Location,
+    tap: Tap,
+    look: impl FnOnce(Tap) -> Result<T, DumpError> + Send + 'static,
+) -> Result<T, ActionError> {
+    let attempted = || format!("look inside `{at}`");
+    let reader = tap.clone();
+    let looked = tokio::task::spawn_blocking(move || look(reader)).await;
+    tap.cancel();
+    let looked = looked.map_err(|error| ActionError::unchanged(attempted()).because(error))?;
+    looked.map_err(|error| match (&error, tap.failure()) {
+        (DumpError::Read { .. }, Some(failure)) => ActionError::unchanged(attempted()).because(failure),
+        _ => ActionError::refused(attempted()).because(error),
+    })
+}
+
 /// The index beside a dump, unless it is about other bytes.
-async fn index(ctx: &Context, at: &Location) -> Result<Option<Index>, ActionError> {
+async fn index(
+    ctx: &Context,
+    at: &Location,
+    backup: &Backup,
+    size_bytes: u64,
+) -> Result<Option<Index>, ActionError> {
     let Location::S3 { bucket, key } = at else { return Ok(None) };
     let store = Store::bucket(ctx, bucket).await?;
     let text = store.text(&format!("{key}{INDEX_ENDING}"), INDEX_BYTES_MAX).await?;
-    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    let index: Option<Index> = text.and_then(|text| serde_json::from_str(&text).ok());
+    Ok(index.filter(|index| {
+        let is_of = |sum: &String| sum.eq_ignore_ascii_case(&index.dump.sha256);
+        index.dump.size_bytes == size_bytes && backup.sha256.as_ref().is_none_or(is_of)
+    }))
 }
 
 struct Inside {
     format: &'static str,
+    /// Where the data of each table begins, and where that of anything begins, by an archive's own account.
+    places: BTreeMap<String, u64>,
+    begins: BTreeSet<u64>,
     header: Option<runbook_dump::Header>,
     objects: BTreeMap<String, u64>,
     tables: Vec<InspectedTable>,
@@ -147,11 +219,20 @@ struct Inside {
 }
 
 impl Inside {
+    /// Sizes by the places that the table of contents has: blocks follow each other to the archive's end.
+    fn by_offsets(&mut self, end: u64) {
+        self.begins.insert(end);
+        for table in self.tables.iter_mut().filter(|table| table.bytes.is_none()) {
+            let Some(place) = self.places.get(&table.name) else { continue };
+            table.bytes = self.begins.range(place + 1..).next().map(|next| next - place);
+        }
+    }
+
     fn counted(&mut self, known: impl Iterator<Item = (String, (u64, Option<u64>))>) {
         let known: BTreeMap<_, _> = known.collect();
         for table in &mut self.tables {
             if let Some((rows, bytes)) = known.get(&table.name) {
-                (table.rows, table.bytes) = (Some(*rows), *bytes);
+                (table.rows, table.bytes) = (Some(*rows), bytes.or(table.bytes));
             }
         }
     }
@@ -164,17 +245,25 @@ fn glance(tap: Tap, wanted: Wanted) -> Result<Inside, DumpError> {
     }
 }
 
-fn archive(reader: &ArchiveReader<Source>, wanted: Wanted) -> Result<Inside, DumpError> {
+fn archive<R: Read>(reader: &ArchiveReader<R>, wanted: Wanted) -> Result<Inside, DumpError> {
     let toc = reader.toc();
     let mut objects = BTreeMap::new();
     for entry in toc.iter().filter(|entry| !entry.is_setting() && !entry.had_dumper) {
         *objects.entry(entry.desc.to_lowercase()).or_default() += 1;
     }
-    let tables = toc.iter().filter(|entry| entry.is_table_data()).map(|entry| InspectedTable {
-        name: format!("{}.{}", entry.namespace.as_deref().unwrap_or("public"), entry.tag),
-        rows: None,
-        bytes: None,
-    });
+    let name = |entry: &Entry| format!("{}.{}", entry.namespace.as_deref().unwrap_or("public"), entry.tag);
+    let (mut tables, mut places, mut begins) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
+    for entry in toc {
+        if entry.is_table_data() {
+            tables.push(InspectedTable { name: name(entry), rows: None, bytes: None });
+        }
+        if let DataOffset::At(at) = entry.offset {
+            begins.insert(at);
+            if entry.is_table_data() {
+                places.insert(name(entry), at);
+            }
+        }
+    }
     let mut schema = None;
     if wanted.schema {
         let plan = Plan::new(toc, false);
@@ -187,9 +276,9 @@ fn archive(reader: &ArchiveReader<Source>, wanted: Wanted) -> Result<Inside, Dum
         }
         schema = Some(sql);
     }
-    let tables = tables.collect();
     let header = Some(reader.header().clone());
-    Ok(Inside { format: "custom", header, objects, tables, rows_from: RowsFrom::Unknown, schema })
+    let rows_from = RowsFrom::Unknown;
+    Ok(Inside { format: "custom", places, begins, header, objects, tables, rows_from, schema })
 }
 
 fn add(sql: &mut String, more: &str) -> Result<(), DumpError> {
@@ -204,18 +293,28 @@ fn add(sql: &mut String, more: &str) -> Result<(), DumpError> {
 
 fn plain(mut reader: SqlReader<Source>, wanted: Wanted) -> Result<Inside, DumpError> {
     let mut objects = BTreeMap::new();
-    let (mut tables, mut schema) = (Vec::new(), wanted.schema.then(String::new));
+    let (mut tables, mut schema) = (Vec::<InspectedTable>::new(), wanted.schema.then(String::new));
     while let Some(event) = reader.next_event()? {
         match event {
             Event::CopyStart(copy) => {
-                tables.push(InspectedTable { name: name(&copy), rows: Some(0), bytes: None })
+                tables.push(InspectedTable { name: name(&copy.table), rows: Some(0), bytes: Some(0) });
             }
             Event::CopyRows(lines) => {
-                if let Some(rows) = tables.last_mut().and_then(|table| table.rows.as_mut()) {
-                    *rows += memchr::memchr_iter(b'\n', lines).count() as u64;
-                }
+                let rows = memchr::memchr_iter(b'\n', lines).count();
+                grow(tables.last_mut(), rows, lines.len());
             }
             Event::Statement(statement) => {
+                if statement.kind == Kind::Insert
+                    && let Some(table) = Insert::table_of(statement.sql)
+                {
+                    let name = name(&table);
+                    if tables.last().is_none_or(|last| last.name != name) {
+                        tables.push(InspectedTable { name, rows: Some(0), bytes: Some(0) });
+                    }
+                    // One statement may hold several rows.
+                    let rows = Insert::parse(statement.sql).map_or(1, |insert| insert.rows.len());
+                    grow(tables.last_mut(), rows, statement.sql.len());
+                }
                 if let Some(made) = made(statement.kind) {
                     *objects.entry(made.to_owned()).or_default() += 1;
                 }
@@ -231,11 +330,18 @@ fn plain(mut reader: SqlReader<Source>, wanted: Wanted) -> Result<Inside, DumpEr
             Event::CopyEnd | Event::Meta(_) | Event::Complete => {}
         }
     }
-    Ok(Inside { format: "plain", header: None, objects, tables, rows_from: RowsFrom::Reading, schema })
+    let (places, begins, rows_from) = (BTreeMap::new(), BTreeSet::new(), RowsFrom::Reading);
+    Ok(Inside { format: "plain", places, begins, header: None, objects, tables, rows_from, schema })
 }
 
-fn name(copy: &Copy) -> String {
-    format!("{}.{}", copy.table.schema.as_deref().unwrap_or("public"), copy.table.name)
+fn grow(table: Option<&mut InspectedTable>, rows: usize, bytes: usize) {
+    if let Some(InspectedTable { rows: Some(all), bytes: Some(size), .. }) = table {
+        (*all, *size) = (*all + rows as u64, *size + bytes as u64);
+    }
+}
+
+fn name(table: &QualifiedName) -> String {
+    format!("{}.{}", table.schema.as_deref().unwrap_or("public"), table.name)
 }
 
 /// What a statement makes, in the words of an archive.

@@ -175,35 +175,41 @@ impl Store {
 
     /// A small object as text; none when it is not there. More than `limit` bytes is an error.
     pub async fn text(&self, key: &str, limit: usize) -> Result<Option<String>, ActionError> {
+        let Some(bytes) = self.small(key, limit).await? else { return Ok(None) };
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(Some(text)),
+            Err(_) => {
+                let attempted = format!("read `s3://{}/{key}`: it is not text", self.bucket);
+                Err(ActionError::refused(attempted))
+            }
+        }
+    }
+
+    /// The bytes of a small object, by one request; none when it is not there. More than `limit` is an error with the
+    /// code `too-large`.
+    pub(crate) async fn small(&self, key: &str, limit: usize) -> Result<Option<Vec<u8>>, ActionError> {
         let attempted = || format!("read `s3://{}/{key}`", self.bucket);
+        let too_large = || {
+            ActionError::refused(format!("{}: it is larger than {limit} bytes", attempted()))
+                .code("too-large")
+        };
         let answer = match self.client.get_object().bucket(&self.bucket).key(key).send().await {
             Ok(answer) => answer,
             Err(error) if status(&error) == Some(404) => return Ok(None),
             Err(error) => return Err(failed(attempted(), &error)),
         };
         if answer.content_length().is_some_and(|n| n > i64::try_from(limit).unwrap_or(i64::MAX)) {
-            return Err(ActionError::refused(format!("{}: it is larger than {limit} bytes", attempted())));
+            return Err(too_large());
         }
         let body = tokio::time::timeout(REQUEST_TIMEOUT, up_to(answer.body, limit));
-        let bytes = match body.await {
-            Ok(Ok(Some(bytes))) => bytes,
-            Ok(Ok(None)) => {
-                return Err(ActionError::refused(format!(
-                    "{}: it is larger than {limit} bytes",
-                    attempted()
-                )));
-            }
-            Ok(Err(error)) => return Err(ActionError::unchanged(attempted()).because(error)),
-            Err(_) => {
-                return Err(ActionError::unchanged(format!(
-                    "{}: it did not end within {REQUEST_TIMEOUT:?}",
-                    attempted()
-                )));
-            }
-        };
-        match String::from_utf8(bytes) {
-            Ok(text) => Ok(Some(text)),
-            Err(_) => Err(ActionError::refused(format!("{}: it is not text", attempted()))),
+        match body.await {
+            Ok(Ok(Some(bytes))) => Ok(Some(bytes)),
+            Ok(Ok(None)) => Err(too_large()),
+            Ok(Err(error)) => Err(ActionError::unchanged(attempted()).because(error)),
+            Err(_) => Err(ActionError::unchanged(format!(
+                "{}: it did not end within {REQUEST_TIMEOUT:?}",
+                attempted()
+            ))),
         }
     }
 

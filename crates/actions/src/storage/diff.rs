@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 
-use futures_util::FutureExt as _;
 use runbook_core::action::{ActionError, Context, Effect, Preview, Progress};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -334,10 +333,11 @@ async fn survey_bucket(
                 };
                 Ok(Seen::Entry(entry, state, copied))
             };
-            return Some(look.boxed());
+            return Some(Job::on(if full { entry.size } else { 0 }, look));
         }
         let row = extras.next()?;
-        Some(async move { Ok(Seen::Extra(row, service.probe(bucket, &row.name).await?.is_some())) }.boxed())
+        let look = async move { Ok(Seen::Extra(row, service.probe(bucket, &row.name).await?.is_some())) };
+        Some(Job::on(0, look))
     };
     while let Some(seen) = crew.next(&mut begin).await? {
         note(bucket, seen, &mut counts, &mut survey.differences);

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Requests in flight, at first and at most. Each may hold a chunk of 6 MiB twice.
-const FIRST: f64 = 3.0;
-const MOST: f64 = 8.0;
+/// Requests in flight, at first and at most: with some 10 ms each way 32 are worth having, and 128 lose a third again.
+/// What they hold in memory is bounded elsewhere.
+const FIRST: f64 = 4.0;
+const MOST: f64 = 32.0;
 /// A small request that takes so many times as long as the quickest means that others wait.
 const SLOW_TIMES: u32 = 5;
 /// And at least so long: below, the network's own moods count.
@@ -55,7 +56,7 @@ impl Pace {
         if took > SLOW_MIN && took > quickest * SLOW_TIMES {
             state.limit = (state.limit * 0.8).max(1.0);
         } else {
-            state.limit = (state.limit + 0.5 / state.limit).min(MOST);
+            state.limit = (state.limit + 1.0 / state.limit).min(MOST);
         }
     }
 
@@ -81,10 +82,10 @@ mod tests {
     fn quick_answers_raise_the_limit_and_a_refusal_halves_it() {
         let pace = Pace::new();
         let first = pace.limit();
-        (0..200).for_each(|_| pace.answered(Duration::from_millis(20)));
+        (0..600).for_each(|_| pace.answered(Duration::from_millis(20)));
         let most = pace.limit();
         pace.refused(Duration::from_secs(9));
-        assert_eq!((first, most, pace.limit()), (3, 8, 4));
+        assert_eq!((first, most, pace.limit()), (4, 32, 16));
         assert!(pace.wait().is_some_and(|left| left > Duration::from_secs(8)));
         (0..9).for_each(|_| pace.refused(Duration::ZERO));
         assert_eq!(pace.limit(), 1, "something always goes on");
@@ -93,8 +94,8 @@ mod tests {
     #[test]
     fn answers_that_become_slow_lower_the_limit() {
         let pace = Pace::new();
-        (0..200).for_each(|_| pace.answered(Duration::from_millis(50)));
+        (0..600).for_each(|_| pace.answered(Duration::from_millis(50)));
         (0..3).for_each(|_| pace.answered(Duration::from_secs(2)));
-        assert_eq!(pace.limit(), 4);
+        assert_eq!(pace.limit(), 16);
     }
 }

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use runbook_core::action::{ActionError, Context, Effect, Preview, Progress};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,7 +22,7 @@ use super::which::{Range, Which};
 use crate::typed::{About, Done, Typed};
 
 /// Progress is made durable after so many objects, or so long.
-const SAVE_OBJECTS: u64 = 200;
+const SAVE_OBJECTS: u64 = 400;
 const SAVE_AFTER: Duration = Duration::from_secs(3);
 /// Name of the checkpoint.
 const MARK: &str = "done";
@@ -249,7 +248,7 @@ impl Work<'_> {
             let (index, entry) = (next, *entries.get(next)?);
             next += 1;
             let row = rows.get(entry.name.as_str()).copied();
-            Some(async move { Ok((index, self.object(bucket, entry, row).await?)) }.boxed())
+            Some(Job::on(entry.size, async move { Ok((index, self.object(bucket, entry, row).await?)) }))
         };
         let mut saver = Saver { unsaved: 0, last: Instant::now(), beyond: BTreeMap::new() };
         let outcome = loop {
@@ -290,14 +289,13 @@ impl Work<'_> {
         if !begun {
             checkpoints.save(&mark, json!(entry.size)).await?;
         }
-        if entry.size > CHUNK {
-            large::upload(self.service, self.vault, bucket, entry).await?;
-        } else {
-            let mut copy = self.vault.copy(&entry.sha256, entry.size).await?;
-            let bytes = copy.next(CHUNK).await?.unwrap_or_default();
-            copy.check()?;
+        if entry.size <= CHUNK {
+            // One request with its length: the service says yes when bytes and row are there, and not before.
+            let bytes = self.vault.small(&entry.sha256, entry.size).await?;
             self.service.upload(bucket, entry, &bytes).await?;
+            return Ok(End::Restored(entry.size));
         }
+        large::upload(self.service, self.vault, bucket, entry).await?;
         let there = self.service.probe(bucket, &entry.name).await?;
         if there.is_none_or(|found| found.size != entry.size) {
             return Err(ActionError::unchanged(format!(

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use runbook_core::action::{ActionError, Context, Effect, Preview, Progress};
 use schemars::JsonSchema;
@@ -248,8 +247,12 @@ impl Work<'_> {
         let mut waiting = rows.iter();
         let mut crew = Crew::new(self.ctx, &self.service.pace);
         let known = &known;
-        let mut begin =
-            || -> Option<Job<'_, End>> { waiting.next().map(|row| self.object(row, known).boxed()) };
+        let mut begin = || -> Option<Job<'_, End>> {
+            let row = waiting.next()?;
+            // A row that does not say its size may be as large as any.
+            let size = row.metadata.as_ref().and_then(|says| says.size).unwrap_or(u64::MAX);
+            Some(Job::on(size, self.object(row, known)))
+        };
         let outcome = loop {
             match crew.next(&mut begin).await {
                 Ok(Some(End::Known(entry))) => drop(entries.insert(entry.name.clone(), entry)),

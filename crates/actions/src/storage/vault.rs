@@ -2,12 +2,14 @@
 //! `PREFIX/manifests/BUCKET/YYYY/MM/DD/BUCKET-MOMENT.jsonl` with its `.sha256`. Every byte that is read is hashed.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable as _};
 use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use runbook_core::action::{ActionError, Context};
+use runbook_core::action::{ActionError, Aftermath, Context};
 use sha2::{Digest as _, Sha256};
 
 use super::manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestRef, check_bucket, is_sum, read};
@@ -18,6 +20,8 @@ use crate::s3::{Failure, ObjectInfo, PartedUpload, Pinned, Store};
 const SUM_BYTES_MAX: usize = 4 << 10;
 /// One ranged GET of the store.
 const PART: u64 = 8 << 20;
+/// Tries of reading a small copy, beyond those that the store's client makes of a request.
+const SMALL_TRIES: usize = 4;
 /// The store takes at most 10,000 parts.
 const PARTS_MAX: u64 = 9_000;
 
@@ -170,16 +174,37 @@ impl Vault {
         copy.check()
     }
 
+    /// The bytes of a copy that is small enough for one request, proven to be what its name promises.
+    pub(super) async fn small(&self, sha256: &str, size: u64) -> Result<Bytes, ActionError> {
+        let (key, at) = (self.key(sha256), self.address(sha256));
+        let limit = usize::try_from(size).unwrap_or(usize::MAX);
+        let again = |error: &ActionError| matches!(error.aftermath, Aftermath::Unchanged { .. });
+        let patience = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(200))
+            .with_max_times(SMALL_TRIES - 1)
+            .with_jitter();
+        let read = (|| self.store.small(&key, limit)).retry(patience).when(again).await;
+        let bytes = match read {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Err(missing(&at)),
+            Err(error) if error.code == Some("too-large") => {
+                return Err(wrong(&at, (size, sha256), &format!("more than {size} bytes")));
+            }
+            Err(error) => return Err(error),
+        };
+        let sum = hex::encode(Sha256::digest(&bytes));
+        if bytes.len() as u64 == size && sum == sha256 {
+            return Ok(bytes.into());
+        }
+        let found = format!("{} bytes with sha256 {sum}", bytes.len());
+        Err(wrong(&at, (size, sha256), &found))
+    }
+
     /// A copy, to be read from its beginning.
     pub(super) async fn copy(&self, sha256: &str, size: u64) -> Result<Copy, ActionError> {
         let key = self.key(sha256);
         let at = self.address(sha256);
-        let gone = || {
-            ActionError::refused(format!("find the copy `{at}`: it is not there"))
-                .code("object-missing")
-                .hint("An earlier snapshot may hold the object; look with an earlier restore point.")
-        };
-        let info: ObjectInfo = self.store.head(&key).await?.ok_or_else(gone)?;
+        let info: ObjectInfo = self.store.head(&key).await?.ok_or_else(|| missing(&at))?;
         let etag = info.etag.clone().unwrap_or_default();
         let copy = Copy {
             object: Pinned::new(&self.store, &key, &etag),
@@ -239,13 +264,22 @@ impl Copy {
     }
 
     fn wrong(&self, found: &str) -> ActionError {
-        ActionError::refused(format!(
-            "trust the copy `{}`: the manifest says {} bytes with sha256 {}, it has {found}",
-            self.at, self.size, self.sha256
-        ))
-        .code("checksum-mismatch")
-        .hint("The copy was altered or cut off. An earlier snapshot may hold the object under other bytes.")
+        wrong(&self.at, (self.size, &self.sha256), found)
     }
+}
+
+fn missing(at: &str) -> ActionError {
+    ActionError::refused(format!("find the copy `{at}`: it is not there"))
+        .code("object-missing")
+        .hint("An earlier snapshot may hold the object; look with an earlier restore point.")
+}
+
+fn wrong(at: &str, (size, sha256): (u64, &str), found: &str) -> ActionError {
+    ActionError::refused(format!(
+        "trust the copy `{at}`: the manifest says {size} bytes with sha256 {sha256}, it has {found}"
+    ))
+    .code("checksum-mismatch")
+    .hint("The copy was altered or cut off. An earlier snapshot may hold the object under other bytes.")
 }
 
 /// The moment in a manifest's key: `…/BUCKET-20260201T030000Z.jsonl`.

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use futures_util::FutureExt as _;
 use runbook_core::action::{ActionError, Context, Effect, Preview, Progress};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -189,13 +188,12 @@ async fn bucket(
     let mut begin = || -> Option<Job<'_, Seen<'_>>> {
         if let Some(entry) = waiting.next() {
             let row = by_name.get(entry.name.as_str()).copied();
-            return Some(
-                async move { Ok(Seen::Entry(entry, compare(service, name, entry, row, true).await?)) }
-                    .boxed(),
-            );
+            let look = async move { Ok(Seen::Entry(entry, compare(service, name, entry, row, true).await?)) };
+            return Some(Job::on(entry.size, look));
         }
         let row = extras.next()?;
-        Some(async move { Ok(Seen::Extra(row, service.probe(name, &row.name).await?.is_some())) }.boxed())
+        let look = async move { Ok(Seen::Extra(row, service.probe(name, &row.name).await?.is_some())) };
+        Some(Job::on(0, look))
     };
     let mut done = 0;
     while let Some(seen) = crew.next(&mut begin).await? {

@@ -6,6 +6,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
 use crate::archive::header::Compression;
+use crate::archive::lz4::Lz4;
 use crate::error::DumpError;
 
 /// One decompressor, used for one stream after the other.
@@ -19,6 +20,7 @@ pub(crate) struct Codec {
 enum Kind {
     None,
     Zlib(Box<Decompress>),
+    Lz4(Box<Lz4>),
     Zstd(Decoder<'static>),
 }
 
@@ -27,6 +29,7 @@ impl Codec {
         let kind = match compression {
             Compression::None => Kind::None,
             Compression::Gzip => Kind::Zlib(Box::new(Decompress::new(true))),
+            Compression::Lz4 => Kind::Lz4(Box::default()),
             Compression::Zstd => Kind::Zstd(Decoder::new().map_err(|e| corrupt("zstd", e))?),
         };
         Ok(Self { kind, begun: false, ended: false })
@@ -37,6 +40,7 @@ impl Codec {
         match &mut self.kind {
             Kind::None => {}
             Kind::Zlib(inner) => inner.reset(true),
+            Kind::Lz4(inner) => **inner = Lz4::default(),
             Kind::Zstd(inner) => inner.reinit().map_err(|e| corrupt("zstd", e))?,
         }
         (self.begun, self.ended) = (false, false);
@@ -64,6 +68,11 @@ impl Codec {
                 self.ended = status == Status::StreamEnd;
                 let moved = |now: u64, then: u64| usize::try_from(now - then).unwrap_or(0);
                 Ok((moved(inner.total_in(), before.0), moved(inner.total_out(), before.1)))
+            }
+            Kind::Lz4(inner) => {
+                let (taken, made, ended) = inner.decode(input, output)?;
+                self.ended = ended;
+                Ok((taken, made))
             }
             Kind::Zstd(inner) => {
                 let (mut from, mut to) = (InBuffer::around(input), OutBuffer::around(output));

@@ -29,7 +29,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// How the data blocks are compressed. LZ4 is refused when the archive is opened.
+/// How the data blocks are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {
@@ -37,6 +37,8 @@ pub enum Compression {
     None,
     /// zlib streams.
     Gzip,
+    /// LZ4 frames.
+    Lz4,
     /// zstd frames.
     Zstd,
 }
@@ -134,7 +136,7 @@ fn compression<R: Read>(fields: &mut Fields<'_, R>, version: Version) -> Result<
     match fields.byte()? {
         0 => Ok(Compression::None),
         1 => Ok(Compression::Gzip),
-        2 => Err(DumpError::Unsupported { what: "an archive compressed with LZ4 (use gzip or zstd)".into() }),
+        2 => Ok(Compression::Lz4),
         3 => Ok(Compression::Zstd),
         other => Err(fields.malformed(format!("the compression algorithm {other}"))),
     }

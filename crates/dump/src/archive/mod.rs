@@ -5,6 +5,7 @@ mod codec;
 mod entry;
 mod fields;
 mod header;
+mod lz4;
 mod objects;
 mod payload;
 mod reader;

@@ -108,6 +108,11 @@ impl Archive {
                 zlib.write_all(bytes).expect("memory takes it");
                 zlib.finish().expect("memory takes it")
             }
+            2 => {
+                let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
+                lz4.write_all(bytes).expect("memory takes it");
+                lz4.finish().expect("memory takes it")
+            }
             _ => zstd::encode_all(bytes, 3).expect("memory takes it"),
         };
         for chunk in packed.chunks(7) {

@@ -110,6 +110,12 @@ impl Postgres {
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
+    /// As [`Self::dump`]; none when this pg_dump does not know how.
+    pub(crate) fn try_dump(&self, database: &str, arguments: &[&str]) -> Option<Vec<u8>> {
+        let output = self.client("pg_dump").args(arguments).args(["-d", database]).output();
+        output.ok().filter(|output| output.status.success()).map(|output| output.stdout)
+    }
+
     /// What pg_dump writes to a pipe.
     pub(crate) fn dump(&self, database: &str, arguments: &[&str]) -> Vec<u8> {
         run(self.client("pg_dump").args(arguments).args(["-d", database])).stdout

@@ -206,6 +206,15 @@ impl Lookup {
         lookup
     }
 
+    /// Whether values, none of them NULL, are a key.
+    pub(super) fn knows<'v>(&mut self, values: impl Iterator<Item = &'v [u8]>) -> bool {
+        self.buffer.clear();
+        for (value, spelling) in values.zip(&self.spellings) {
+            spelling.push(value, &mut self.buffer);
+        }
+        self.index.contains_key(&self.buffer)
+    }
+
     /// Whether a row's values are a key; remembers that it was found.
     pub(super) fn has<'v>(&mut self, values: impl Iterator<Item = Option<&'v [u8]>>) -> bool {
         self.buffer.clear();

@@ -76,6 +76,16 @@ pub(super) fn shown(table: &QualifiedName) -> String {
     crate::postgres::sql::plain(&format!("{schema}{}", table.name))
 }
 
+/// A field of a line of COPY text whose text stands there as it is; none for one with an escape in it, NULL included.
+fn raw_field(line: &[u8], at: usize) -> Option<&[u8]> {
+    let mut rest = line;
+    for _ in 0..at {
+        rest = &rest[memchr::memchr(b'\t', rest)? + 1..];
+    }
+    let end = memchr::memchr2(b'\t', b'\\', rest).unwrap_or(rest.len());
+    (rest.get(end) != Some(&b'\\')).then(|| &rest[..end])
+}
+
 impl Picker {
     pub(super) fn new(want: Want) -> Self {
         let lookup = Lookup::default();
@@ -131,16 +141,38 @@ impl Picker {
         Ok(())
     }
 
-    /// Whole rows of COPY text.
+    /// Whole rows of COPY text. A row is taken apart only when its key is one that is wanted.
     pub(super) fn rows(&mut self, rows: &[u8]) -> Result<(), ActionError> {
-        for line in rows.strip_suffix(b"\n").unwrap_or(rows).split(|byte| *byte == b'\n') {
+        let mut rest = rows;
+        while !rest.is_empty() {
             if self.is_done() {
                 return Ok(());
+            }
+            let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            let line = &rest[..end];
+            rest = rest.get(end + 1..).unwrap_or_default();
+            if self.is_another(line) {
+                continue;
             }
             let fields = copy_fields(line, self.fields).map_err(|error| self.refused(error))?;
             self.row(&fields.iter().map(Option::as_deref).collect::<Vec<_>>())?;
         }
         Ok(())
+    }
+
+    /// Whether the key of a row is surely none of those that are wanted. One with an escape in it, or a row that has
+    /// no such field, is for the slower way to judge.
+    fn is_another(&mut self, line: &[u8]) -> bool {
+        if self.want.all {
+            return false;
+        }
+        let Self { lookup, key_at, .. } = self;
+        let values: Option<Vec<&[u8]>> = match key_at.as_slice() {
+            // By far the most common, and without a list.
+            [at] => return raw_field(line, *at).is_some_and(|value| !lookup.knows(std::iter::once(value))),
+            several => several.iter().map(|at| raw_field(line, *at)).collect(),
+        };
+        values.is_some_and(|values| !lookup.knows(values.into_iter()))
     }
 
     /// One INSERT statement.

@@ -155,7 +155,7 @@ fn archive<R: Read>(
     may_stop: bool,
 ) -> Result<Seen, Halt> {
     let mut seen = Seen { schema: learn(&reader)?, whole: false };
-    while block(&mut reader, pickers, &seen.schema)?.is_some() {
+    while block(&mut reader, pickers, &seen.schema, false)?.is_some() {
         if over(pickers, may_stop) {
             return Ok(seen);
         }
@@ -168,15 +168,18 @@ fn archive<R: Read>(
 #[derive(Debug)]
 pub(super) struct BlockRead {
     pub(super) dump_id: u32,
-    /// sha256 of its rows, each with its line end, without the end mark; none for INSERT statements.
+    /// sha256 of its rows, each with its line end, without the end mark; none for INSERT statements, and when nobody
+    /// wanted it.
     pub(super) sha256: Option<String>,
 }
 
-/// Reads the next block and shows its rows to whoever wants them; none at the archive's end.
+/// Reads the next block and shows its rows to whoever wants them; none at the archive's end. Their sha256 is worked
+/// out only when somebody will ask for it.
 pub(super) fn block<R: Read>(
     reader: &mut ArchiveReader<R>,
     pickers: &mut [Picker],
     schema: &Schema,
+    hashed: bool,
 ) -> Result<Option<BlockRead>, Halt> {
     match reader.next_block()? {
         None => Ok(None),
@@ -197,9 +200,11 @@ pub(super) fn block<R: Read>(
             for n in &interested {
                 pickers[*n].begin(&columns, schema.table(&table))?;
             }
-            let mut sum = Sha256::new();
+            let mut sum = hashed.then(Sha256::new);
             while let Some(piece) = rows.next_rows()? {
-                sum.update(piece);
+                if let Some(sum) = &mut sum {
+                    sum.update(piece);
+                }
                 for n in &interested {
                     pickers[*n].rows(piece)?;
                 }
@@ -208,7 +213,7 @@ pub(super) fn block<R: Read>(
                     return Ok(Some(BlockRead { dump_id, sha256: None }));
                 }
             }
-            Ok(Some(BlockRead { dump_id, sha256: Some(hex::encode(sum.finalize())) }))
+            Ok(Some(BlockRead { dump_id, sha256: sum.map(|sum| hex::encode(sum.finalize())) }))
         }
         Some(Block::Inserts { entry, mut statements }) => {
             let dump_id = entry.dump_id;

@@ -184,7 +184,7 @@ impl<'a> Source<'a> {
             if pickers.iter().all(Picker::is_done) {
                 break;
             }
-            let (back, _) = self.block(head, dump_id, range, schema.clone(), pickers).await?;
+            let (back, _) = self.block(head, dump_id, range, schema.clone(), pickers, false).await?;
             pickers = back;
         }
         let picked = pickers.into_iter().map(Picker::finish).collect::<Result<_, _>>()?;
@@ -215,7 +215,8 @@ impl<'a> Source<'a> {
         let picker = Picker::new(Want { exact: true, unique: false, ..want.clone() });
         let range = place.offset..place.offset + place.length;
         let dump_id = entry.dump_id;
-        let Ok((mut pickers, sum)) = self.block(head, dump_id, range, schema.clone(), vec![picker]).await
+        let Ok((mut pickers, sum)) =
+            self.block(head, dump_id, range, schema.clone(), vec![picker], true).await
         else {
             return Ok(None);
         };
@@ -234,7 +235,7 @@ impl<'a> Source<'a> {
         ArchiveReader::new(head, Limits::default()).map_err(|error| self.said(error.into()))
     }
 
-    /// Reads the block of one entry by its range; the pickers, and the sha256 of its rows when all were read.
+    /// Reads the block of one entry by its range; the pickers, and, when wanted, the sha256 of its rows if all were read.
     async fn block(
         &mut self,
         head: &[u8],
@@ -242,6 +243,7 @@ impl<'a> Source<'a> {
         range: Range<u64>,
         schema: Schema,
         mut pickers: Vec<Picker>,
+        hashed: bool,
     ) -> Result<(Vec<Picker>, Option<String>), ActionError> {
         let tap = read_range(self.ctx, self.store.as_deref(), &self.at, &self.info, range.clone()).await?;
         let (source, head) = (tap.clone(), head.to_vec());
@@ -249,7 +251,7 @@ impl<'a> Source<'a> {
             .watched(&tap, move || {
                 let reader = ArchiveReader::new(&head[..], Limits::default())?;
                 let mut reader = reader.at_block(source, range.start);
-                match block(&mut reader, &mut pickers, &schema)? {
+                match block(&mut reader, &mut pickers, &schema, hashed)? {
                     Some(found) if found.dump_id == dump_id => Ok((pickers, found.sha256)),
                     _ => {
                         Err(DumpError::Unsupported { what: "a block that is another table's".into() }.into())
@@ -260,10 +262,11 @@ impl<'a> Source<'a> {
         read.map_err(|halt| self.halted(halt, &tap))
     }
 
-    /// Reads from the beginning: to the end and hashed, or, where the store vouches, until all is found.
+    /// Reads from the beginning until all is found. Where the store does not vouch, the rest is only hashed: that is
+    /// many times as fast as unpacking it.
     async fn by_reading(&mut self, wants: Vec<Want>, parents: bool) -> Result<Proven, ActionError> {
         let tap = read(self.ctx, self.store.as_deref(), &self.at, &self.info).await?;
-        let (source, may_stop) = (tap.clone(), self.by_store && !parents);
+        let (source, may_stop) = (tap.clone(), !parents);
         let mut pickers: Vec<_> = wants.into_iter().map(Picker::new).collect();
         let by_store = self.by_store;
         let read = self
@@ -276,6 +279,7 @@ impl<'a> Source<'a> {
             })
             .await?;
         let (scanned, sum, pickers) = read.map_err(|halt| self.halted(halt, &tap))?;
+        let verified_by = if sum.is_some() { "whole" } else { "store" };
         match sum {
             Some(Ok(found)) if found != self.recorded => return Err(self.mismatch(&found)),
             Some(Err(failure)) => return Err(self.unread(failure)),
@@ -283,7 +287,6 @@ impl<'a> Source<'a> {
         }
         let seen = scanned.map_err(|halt| self.halted(halt, &tap))?;
         let picked = pickers.into_iter().map(Picker::finish).collect::<Result<_, _>>()?;
-        let verified_by = if seen.whole { "whole" } else { "store" };
         Ok(Proven { picked, schema: seen.schema, verified_by })
     }
 

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use super::stats::median;
 use crate::shell::{Failure, cargo, root, run, say};
 
 /// Rounds: enough for a median on a noisy machine, few enough to wait for.
@@ -30,7 +31,7 @@ struct Measured {
     peak_kib: u64,
 }
 
-pub(crate) fn engine() -> Result<(), Failure> {
+pub(super) fn engine() -> Result<(), Failure> {
     say("building with optimisation …");
     // One build for both: two would compile shared crates twice, with other features.
     let wanted = [
@@ -60,7 +61,7 @@ struct Bench {
 impl Bench {
     fn new() -> Result<Self, Failure> {
         let release = root().join("target/release");
-        let folder = root().join("target/bench");
+        let folder = root().join("target/bench/engine");
         if folder.exists() {
             std::fs::remove_dir_all(&folder).map_err(|e| format!("clear `{}`: {e}", folder.display()))?;
         }
@@ -261,10 +262,4 @@ fn milliseconds(times: &[f64]) -> String {
 
 fn mebibytes(kib: u64) -> String {
     format!("{:.1} MiB", kib as f64 / 1024.0)
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -124,16 +124,19 @@ impl Bench<'_> {
                 .map_err(|error| format!("write an object: {error}"))?;
             let url = format!("{}/object/{BUCKET}/{}", self.storage, self.name(n));
             // Each transfer begins with settings of its own.
+            if n > 0 {
+                config.push_str("next\n");
+            }
             let _infallible = write!(
                 config,
-                "url = \"{url}\"\nupload-file = \"{}\"\nrequest = \"POST\"\noutput = \"/dev/null\"\n{headers}fail\nnext\n",
+                "url = \"{url}\"\nupload-file = \"{}\"\nrequest = \"POST\"\noutput = \"/dev/null\"\n{headers}fail\nsilent\nshow-error\n",
                 file.display()
             );
         }
         let path = self.world.folder.join("uploads.conf");
         private(&path, &config)?;
         let mut curl = Command::new("curl");
-        curl.args(["--parallel", "--parallel-max", "16", "--silent", "--show-error", "--config"]).arg(&path);
+        curl.arg("--config").arg(&path);
         output(curl.stdout(Stdio::null()))?;
         std::fs::remove_dir_all(&files).map_err(|error| format!("clear the objects: {error}"))
     }

@@ -184,7 +184,7 @@ impl<'a> Source<'a> {
             if pickers.iter().all(Picker::is_done) {
                 break;
             }
-            let (back, _) = self.block(head, dump_id, range, schema.clone(), pickers, false).await?;
+            let (back, _) = self.block(head, (dump_id, range), schema.clone(), pickers, false).await?;
             pickers = back;
         }
         let picked = pickers.into_iter().map(Picker::finish).collect::<Result<_, _>>()?;
@@ -216,7 +216,7 @@ impl<'a> Source<'a> {
         let range = place.offset..place.offset + place.length;
         let dump_id = entry.dump_id;
         let Ok((mut pickers, sum)) =
-            self.block(head, dump_id, range, schema.clone(), vec![picker], true).await
+            self.block(head, (dump_id, range), schema.clone(), vec![picker], true).await
         else {
             return Ok(None);
         };
@@ -239,8 +239,7 @@ impl<'a> Source<'a> {
     async fn block(
         &mut self,
         head: &[u8],
-        dump_id: u32,
-        range: Range<u64>,
+        (dump_id, range): (u32, Range<u64>),
         schema: Schema,
         mut pickers: Vec<Picker>,
         hashed: bool,

@@ -41,4 +41,5 @@ mod spec_storage;
 mod staging_refresh;
 mod turns;
 mod validation;
+mod wide_rows;
 mod world;

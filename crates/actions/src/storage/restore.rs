@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use runbook_core::action::{ActionError, Context, Effect, Preview, Progress};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::compare::{Kind, compare};
@@ -240,6 +240,7 @@ impl Work<'_> {
         let ctx = self.service.ctx;
         let bucket = manifest.at.bucket.as_str();
         let rows = self.service.rows(bucket).await?.unwrap_or_default();
+        let before = self.before(bucket, &rows).await?;
         let rows: HashMap<&str, &Row> = rows.iter().map(|row| (row.name.as_str(), row)).collect();
         let entries: Vec<&Entry> = manifest.entries.iter().filter(|entry| self.range.holds(entry)).collect();
         let mut next = progressed.objects;
@@ -248,7 +249,10 @@ impl Work<'_> {
             let (index, entry) = (next, *entries.get(next)?);
             next += 1;
             let row = rows.get(entry.name.as_str()).copied();
-            Some(Job::on(entry.size, async move { Ok((index, self.object(bucket, entry, row).await?)) }))
+            Some(Job::on(
+                entry.size,
+                async move { Ok((index, self.object(bucket, entry, row, before).await?)) },
+            ))
         };
         let mut saver = Saver { unsaved: 0, last: Instant::now(), beyond: BTreeMap::new() };
         let outcome = loop {
@@ -271,23 +275,34 @@ impl Work<'_> {
         outcome
     }
 
-    async fn object(&self, bucket: &str, entry: &Entry, row: Option<&Row>) -> Result<End, ActionError> {
-        let state = compare(self.service, bucket, entry, row, self.params.full_hash).await?;
-        // Whose upload an earlier attempt began, and is there now, was brought back by this step: it is counted so.
+    /// When a bucket's rows were changed last before this step changed any, by the service's own clock.
+    async fn before(&self, bucket: &str, rows: &[Row]) -> Result<Option<Timestamp>, ActionError> {
         let checkpoints = &self.service.ctx.checkpoints;
-        let name = hex::encode(Sha256::digest(format!("{bucket}/{}", entry.name)));
-        let mark = format!("begun-{}", &name[..16]);
-        let begun = checkpoints.get(&mark).is_some();
+        let mark = format!("before-{bucket}");
+        if let Some(saved) = checkpoints.get(&mark).and_then(|saved| serde_json::from_value(saved).ok()) {
+            return Ok(saved);
+        }
+        let newest = rows.iter().filter_map(|row| row.updated_at).max();
+        checkpoints.save(&mark, json!(newest)).await?;
+        Ok(newest)
+    }
+
+    async fn object(
+        &self,
+        bucket: &str,
+        entry: &Entry,
+        row: Option<&Row>,
+        before: Option<Timestamp>,
+    ) -> Result<End, ActionError> {
+        let state = compare(self.service, bucket, entry, row, self.params.full_hash).await?;
         let kind = match state.kind() {
-            None if begun => return Ok(End::Restored(entry.size)),
+            // An earlier attempt of this step brought it back, after its last checkpoint: it is counted so.
+            None if row.and_then(|row| row.updated_at) > before => return Ok(End::Restored(entry.size)),
             None => return Ok(End::Same),
             Some(kind) => kind,
         };
         if !self.params.kinds.contains(&kind) {
             return Ok(End::Left);
-        }
-        if !begun {
-            checkpoints.save(&mark, json!(entry.size)).await?;
         }
         if entry.size <= CHUNK {
             // One request with its length: the service says yes when bytes and row are there, and not before.

@@ -3,7 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "a turn that fails is to say which one it was")]
 
-mod restore;
+pub(crate) mod restore;
 mod sessions;
 
 use std::os::unix::process::ExitStatusExt as _;

@@ -6,32 +6,11 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::path_b::outputs;
+use crate::path_b_killed::restore::RUNBOOK;
 use crate::world::World;
 
 /// What the project promises of its own process, in KiB, at any width of a row.
 const PEAK_KIB: u64 = 256 << 10;
-
-const RUNBOOK: &str = r#"name: refill
-title: Fill a new project from the newest backup
-kind: maintenance
-steps:
-  - id: backup
-    uses: backup.select
-  - id: password
-    uses: secret.generate
-  - id: database
-    uses: supabase.create_project
-    with:
-      name: "refill-{{ run.short_id }}"
-      region: "{{ env.region }}"
-      db_password: "{{ steps.password.value }}"
-  - id: restore
-    uses: postgres.restore
-    with:
-      backup: "{{ steps.backup }}"
-      into: "{{ steps.database.connection }}"
-      profile: supabase
-"#;
 
 #[test]
 fn rows_of_a_hundred_megabytes_come_over_whole_in_little_memory() {

@@ -20,7 +20,8 @@ const RESTORE_LOCK: i64 = 7_236_283_640_821_776;
 /// Longest random wait after a line of progress, in microseconds. Lines are at least 100 ms apart.
 const WAIT_MICROS: u64 = 120_000;
 
-const RUNBOOK: &str = r#"name: refill
+/// A runbook that does nothing but fill a new project.
+pub(crate) const RUNBOOK: &str = r#"name: refill
 title: Fill a new project from the newest backup
 kind: maintenance
 steps:

@@ -133,7 +133,7 @@ impl Stage {
             verify: Verify::Auto,
             jobs: None,
             priority: Vec::new(),
-            chunk_mib: 1,
+            chunk_mib: Some(1),
             mask: Some(self.rules(rules)),
             mask_key: Some(SecretText::reference(KEY)),
         }

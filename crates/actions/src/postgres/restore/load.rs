@@ -48,6 +48,8 @@ pub(super) struct Loader<'a> {
     /// The dump's settings so far; each connection takes them on.
     settings: Vec<String>,
     queue: Queue<Part>,
+    /// Where the parts begin that connections are at.
+    under_way: Vec<u64>,
     reported: u64,
     settled: bool,
 }
@@ -81,12 +83,15 @@ struct Part {
     /// How many of the settings hold for it.
     settings: usize,
     phase: Phase,
+    /// How far the dump had been read when it was taken.
+    from: u64,
 }
 
 /// What a connection says when it is done.
 struct Over {
     lane: Lane,
     ticket: u64,
+    from: u64,
     phase: Phase,
     carried: Result<Carried, Stopped>,
 }
@@ -109,6 +114,7 @@ impl<'a> Loader<'a> {
             ties: Ties::default(),
             settings: Vec::new(),
             queue: Queue::default(),
+            under_way: Vec::new(),
             reported: 0,
             settled: false,
         }
@@ -137,11 +143,13 @@ impl<'a> Loader<'a> {
             {
                 let Some(mut lane) = idle.pop() else { break };
                 let (ticket, part) = (started.ticket, started.part);
+                let from = part.from;
+                self.under_way.push(from);
                 let settings = self.settings[..part.settings].to_vec();
                 self.tally.phases.began(part.phase);
                 running.push(async move {
                     let carried = lane.carry(shared, part.seq, part.load, &settings, part.made).await;
-                    Over { lane, ticket, phase: part.phase, carried }
+                    Over { lane, ticket, from, phase: part.phase, carried }
                 });
             }
             if matches!(going, Going::Out) && running.is_empty() && passing.is_empty() && self.queue.is_idle()
@@ -219,6 +227,9 @@ impl<'a> Loader<'a> {
     /// A connection is done with a chunk.
     async fn over(&mut self, over: Over, idle: &mut Vec<Lane>) -> Result<(), Stopped> {
         self.queue.done(over.ticket);
+        if let Some(at) = self.under_way.iter().position(|from| *from == over.from) {
+            self.under_way.swap_remove(at);
+        }
         self.tally.phases.ended(over.phase);
         let carried = over.carried?;
         idle.push(over.lane);
@@ -234,7 +245,7 @@ impl<'a> Loader<'a> {
             let done = self.tally.rows.get(table).copied().unwrap_or(0);
             self.tell(done, None, "rows", plain(table));
         }
-        self.tell(self.tap.bytes_read(), Some(self.tap.size_bytes()), "bytes", "dump".into());
+        self.tell(self.loaded(), Some(self.tap.size_bytes()), "bytes", "dump".into());
         self.reported += 1;
         if self.reported.is_multiple_of(CHECKPOINT_CHUNKS) {
             self.checkpoint().await?;
@@ -280,13 +291,17 @@ impl<'a> Loader<'a> {
 
     fn put(&mut self, seq: u64, needs: Needs, weight: u64, load: Load, sum: String, phase: Phase) {
         let made = markers::Chunk { sum, ..markers::Chunk::default() };
-        self.queue.push(needs, weight, Part { seq, load, made, settings: self.settings.len(), phase });
+        self.queue.push(
+            needs,
+            weight,
+            Part { seq, load, made, settings: self.settings.len(), phase, from: self.tap.bytes_read() },
+        );
     }
 
     /// For whoever looks at the run; the target's markers decide what is done.
     async fn checkpoint(&self) -> Result<(), ActionError> {
         let rows: u64 = self.tally.rows.values().sum();
-        let state = serde_json::json!({ "bytes_read": self.tap.bytes_read(), "bytes": self.tap.size_bytes(), "rows": rows });
+        let state = serde_json::json!({ "bytes_loaded": self.loaded(), "bytes": self.tap.size_bytes(), "rows": rows });
         self.shared.ctx.checkpoints.save("restore", state).await
     }
 
@@ -299,6 +314,13 @@ impl<'a> Loader<'a> {
 
     fn skip(&mut self, object: String, reason: &str) {
         self.tally.skipped.insert(Skipped { object, reason: reason.into() });
+    }
+
+    /// How far of the dump everything is in the target, in bytes; what was only read does not count.
+    fn loaded(&self) -> u64 {
+        let waiting = self.queue.parts().map(|part| part.from);
+        let least = self.under_way.iter().copied().chain(waiting).min();
+        least.unwrap_or_else(|| self.tap.bytes_read())
     }
 
     fn tell(&self, done: u64, total: Option<u64>, unit: &'static str, message: String) {
@@ -412,7 +434,11 @@ impl<'a> Loader<'a> {
         let phase = kept.iter().map(Phase::of).max().unwrap_or(Phase::Schema);
         let first = kept.iter().any(|line| self.comes_first(line));
         let weight = if first { u64::MAX } else { about };
-        self.queue.push(needs, weight, Part { seq, load: Load::Lines(kept), made, settings: before, phase });
+        self.queue.push(
+            needs,
+            weight,
+            Part { seq, load: Load::Lines(kept), made, settings: before, phase, from: self.tap.bytes_read() },
+        );
         Ok(())
     }
 

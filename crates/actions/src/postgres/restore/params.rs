@@ -34,9 +34,10 @@ pub struct RestoreParams {
     /// Tables whose indexes are built and whose foreign keys are checked first: `[public.orders]`.
     #[serde(default)]
     pub priority: Vec<String>,
-    /// How much of a table commits at a time, in MiB, from 1 to 256. A killed restore repeats that much a connection.
-    #[serde(default = "chunk_mib")]
-    pub chunk_mib: u64,
+    /// How much of a table commits at a time, in MiB, from 1 to 256: a killed restore repeats that much a connection. By
+    /// itself 1 to 16, as the dump is large.
+    #[serde(default)]
+    pub chunk_mib: Option<u64>,
     /// Rules by which rows are masked on their way in, a YAML file beside the runbook: the target never sees
     /// the real values. A column that could hold personal text and has no rule stops the restore.
     #[serde(default)]
@@ -44,10 +45,6 @@ pub struct RestoreParams {
     /// The key of the pseudonyms, a secret of 16 bytes or more: the same key gives the same ones.
     #[serde(default)]
     pub mask_key: Option<SecretText>,
-}
-
-fn chunk_mib() -> u64 {
-    16
 }
 
 /// When the checksum is computed.

@@ -47,6 +47,11 @@ impl<T> Queue<T> {
         self.waiting.len()
     }
 
+    /// The parts that wait, in their order.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &T> {
+        self.waiting.iter().map(|waiting| &waiting.part)
+    }
+
     /// Whether nothing waits and nothing runs.
     pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.running.is_empty()

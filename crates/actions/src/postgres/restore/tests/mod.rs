@@ -56,7 +56,7 @@ impl Stage {
             verify: Verify::Auto,
             jobs: None,
             priority: Vec::new(),
-            chunk_mib: 1,
+            chunk_mib: Some(1),
             mask: None,
             mask_key: None,
         }

@@ -279,7 +279,7 @@ impl<'a> Loader<'a> {
                             self.skip("large objects".into(), DROPPED);
                         } else if !there.contains_key(&seq) {
                             let needs = Needs::lock(&format!("large object {oid}"), Mode::AccessExclusive);
-                            self.put(seq, needs, 0, Load::LargeObject { oid, data }, sum, Phase::Rows);
+                            self.put(seq, needs, Load::LargeObject { oid, data }, sum);
                         }
                     }
                     Chunk::Rows(_) => {}
@@ -289,13 +289,11 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    fn put(&mut self, seq: u64, needs: Needs, weight: u64, load: Load, sum: String, phase: Phase) {
+    /// Rows, or something like them, for a connection.
+    fn put(&mut self, seq: u64, needs: Needs, load: Load, sum: String) {
         let made = markers::Chunk { sum, ..markers::Chunk::default() };
-        self.queue.push(
-            needs,
-            weight,
-            Part { seq, load, made, settings: self.settings.len(), phase, from: self.tap.bytes_read() },
-        );
+        let (settings, from) = (self.settings.len(), self.tap.bytes_read());
+        self.queue.push(needs, 0, Part { seq, load, made, settings, phase: Phase::Rows, from });
     }
 
     /// For whoever looks at the run; the target's markers decide what is done.
@@ -360,7 +358,7 @@ impl<'a> Loader<'a> {
         } else {
             Needs::lock(&table, if freeze { Mode::AccessExclusive } else { Mode::RowExclusive })
         };
-        self.put(seq, needs, 0, Load::Rows { rows, freeze }, String::new(), Phase::Rows);
+        self.put(seq, needs, Load::Rows { rows, freeze }, String::new());
         None
     }
 

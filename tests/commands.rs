@@ -143,7 +143,7 @@ fn the_doctor_says_what_is_missing() {
     let world = World::with_backup();
     let said = world.runbook(&["doctor", "--env", "local"]).ended(0);
     for wanted in
-        ["database live: PostgreSQL", "; identity ", "backups: 1 dumps", "Vercel: the token", "pg_dump for"]
+        ["database live: PostgreSQL", "; identity ", "backups: dumps: 1", "Vercel: the token", "pg_dump for"]
     {
         assert!(said.stdout.contains(wanted), "{wanted} is not in\n{}", said.stdout);
     }

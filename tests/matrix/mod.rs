@@ -325,8 +325,20 @@ matrix!(
     inputs = &["freeze_database=true"],
     only = ORDER
 );
-matrix!(validation, "runbooks/validation.yaml", counted = &["public.attempts"], grows = TRIES,);
-matrix!(post_restore, "runbooks/post-restore.yaml", inputs = places::FOLLOW_UP, measures = true);
+matrix!(
+    validation,
+    "runbooks/validation.yaml",
+    counted = &["public.attempts", "public.entitlements", "public.ledger", "storage.objects"],
+    grows = TRIES,
+);
+matrix!(
+    post_restore,
+    "runbooks/post-restore.yaml",
+    inputs = places::FOLLOW_UP,
+    measures = true,
+    counted = PAID,
+    grows = &["/providers/paymongo/intents"],
+);
 // Not `refused`: what may fail for good there are its two measurements, which are all that is optional.
 matrix!(
     rollback,

@@ -139,6 +139,7 @@ fn random(chars: &[char]) -> Option<(usize, &'static str)> {
     } else if (length >= 10 && all(char::is_ascii_digit))
         || (length >= 16 && all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()))
         || (length >= 12 && any(char::is_ascii_digit) && any(char::is_ascii_alphabetic))
+        || (length >= 20 && any(char::is_ascii_uppercase) && any(char::is_ascii_lowercase))
     {
         "ID"
     } else {
@@ -175,6 +176,7 @@ fn what_is_random_is_made_alike_and_nothing_else() {
             "NEXT_PUBLIC_SUPABASE_ANON_KEY read_only service_role",
             "NEXT_PUBLIC_SUPABASE_ANON_KEY read_only service_role",
         ),
+        ("fsIRwDiOwVcExCFjaGxmjc", "ID"),
         ("600 rows in public.messages", "600 rows in public.messages"),
     ] {
         assert_eq!(names.text(text), shown);

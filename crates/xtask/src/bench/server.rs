@@ -89,6 +89,7 @@ impl Server {
         Ok(server)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a server that starts tells nobody: it is asked again")]
     fn wait_ready(&mut self) -> Result<(), Failure> {
         let begin = Instant::now();
         loop {
@@ -132,7 +133,10 @@ impl Server {
 
     /// Sees to it that there is no database of that name, and that the disk is at rest.
     pub(super) fn gone(&self, database: &str) -> Result<(), Failure> {
-        if self.sql("postgres", &format!("SELECT 1 FROM pg_database WHERE datname = '{database}'"))? != "" {
+        if !self
+            .sql("postgres", &format!("SELECT 1 FROM pg_database WHERE datname = '{database}'"))?
+            .is_empty()
+        {
             self.sql("postgres", &format!("DROP DATABASE {database} WITH (FORCE)"))?;
         }
         self.sql("postgres", "CHECKPOINT").map(drop)

@@ -21,6 +21,7 @@ struct Line {
 
 impl Line {
     /// Waits until so many bytes may pass.
+    #[expect(clippy::disallowed_methods, reason = "the delay is what this is for")]
     fn pass(&self, bytes: usize) {
         let until = {
             let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);

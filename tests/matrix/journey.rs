@@ -202,7 +202,10 @@ pub(super) fn was_told(doubt: &Doubt<'_>) -> bool {
         panic!("the case cannot look after a step with {}", doubt.params)
     };
     let state = doubt.world.inspect();
-    let posts = state["hooks"].as_array().unwrap().iter().filter(|post| post["hook"] == channel).count();
+    let moment = |value: &Value| value["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let begun = moment(&doubt.records[0]);
+    let posts = state["hooks"].as_array().unwrap().iter();
+    let posts = posts.filter(|post| post["hook"] == channel && moment(post) >= begun).count();
     let is_told = |record: &&Value| {
         let outputs = &record["outcome"]["outputs"];
         record["kind"] == "step_done" && outputs["sent"] == true && outputs["to"] == channel

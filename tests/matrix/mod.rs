@@ -380,6 +380,7 @@ matrix!(
     damage = "bad-migration",
     optional = SEEN,
     grows = SIGN_INS,
+    measures = true,
     only = ORDER
 );
 

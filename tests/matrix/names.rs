@@ -75,8 +75,10 @@ impl Names {
         while at < chars.len() {
             let begins = at == 0 || !chars[at - 1].is_ascii_alphanumeric();
             match begins.then(|| random(&chars[at..])).flatten() {
-                // `polaris@043403af`
-                None if begins && at > 0 && chars[at - 1] == '@' && matches(&chars[at..], "hhhhhhhh") => {
+                // `polaris@043403af`, and the run that prepared the world
+                None if (chars[..at].ends_with(&['@']) || chars[..at].ends_with(&['R', 'u', 'n', ' ']))
+                    && matches(&chars[at..], "hhhhhhhh") =>
+                {
                     shown.push_str("HEX8");
                     at += 8;
                 }
@@ -176,6 +178,7 @@ fn what_is_random_is_made_alike_and_nothing_else() {
             "NEXT_PUBLIC_SUPABASE_ANON_KEY read_only service_role",
             "NEXT_PUBLIC_SUPABASE_ANON_KEY read_only service_role",
         ),
+        ("Run feb81b8d, started", "Run HEX8, started"),
         ("fsIRwDiOwVcExCFjaGxmjc", "ID"),
         ("600 rows in public.messages", "600 rows in public.messages"),
     ] {

@@ -265,7 +265,7 @@ mod tests {
     use crate::workflow::Expression;
 
     const INNER: &str = "name: inner\nkind: drill\ninputs: { t: { type: string } }\nsteps:\n  - { id: a, uses: test.read, with: { a: \"{{ inputs.t }}\" } }\n  - { id: b, uses: test.read, with: { a: \"{{ steps.a.ok }}\" } }\noutputs: { ok: \"{{ steps.a.ok }}\" }\n";
-    const OUTER: &str = "  - { id: a, uses: test.read, with: { a: \"{{ run.short_id }} {{ vars.site }} {{ env.kind }}\" } }\n  - { id: sub, uses: ./inner.yaml, with: { t: \"x{{ steps.a.ok }}\" } }\n  - { id: c, uses: supabase.create_project, with: { name: \"{{ row }}\", token: \"{{ secrets.token }}\" }, for_each: { items: [p], as: row, key: \"{{ row }}\" } }\n  - { id: d, uses: postgres.query, with: { on: \"{{ connections.main }}\" }, postconditions: [{ check: steps.d.failed == 0 }] }\n";
+    const OUTER: &str = "  - { id: a, uses: test.read, with: { a: \"{{ run.short_id }} {{ vars.site }} {{ env.kind }}\" } }\n  - { id: sub, uses: ./inner.yaml, with: { t: \"x{{ steps.a.ok }}\" } }\n  - { id: c, uses: supabase.create_project, with: { name: \"{{ row }}\", token: \"{{ secrets.token }}\" }, for_each: { items: [p], as: row, key: \"{{ row }}\" } }\n  - { id: d, uses: postgres.query, with: { connection: \"{{ connections.main }}\" }, postconditions: [{ check: steps.d.failed == 0 }] }\n";
 
     fn example() -> Workflow {
         let files = [("t.yaml", &*runbook(OUTER)), ("inner.yaml", INNER)];
@@ -310,7 +310,7 @@ mod tests {
     fn items_secrets_and_connections_are_there() {
         assert_eq!(with("c", "name", Some(("row", &json!("p")))), Ok(json!("p")));
         assert_eq!(with("c", "token", None), Ok(json!("⟦secret:token⟧")));
-        let connection = with("d", "on", None).unwrap();
+        let connection = with("d", "connection", None).unwrap();
         assert_eq!((&connection["name"], &connection["live"]), (&json!("main"), &json!(true)));
     }
 

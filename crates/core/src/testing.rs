@@ -144,7 +144,7 @@ pub(crate) fn actions() -> Actions {
 fn databases() -> Vec<Description> {
     let text = json!({ "type": "string" });
     let connection = schema_of::<Connection>();
-    let sql = object(json!({ "on": connection, "sql": text }), &["on"]);
+    let sql = object(json!({ "connection": connection, "sql": text }), &["connection"]);
     let restore = object(
         json!({ "backup": schema_of::<Backup>(), "into": connection, "overwrite": { "type": "boolean" },
                 "mask": { "type": ["string", "null"] }, "mask_key": secret(),
@@ -152,17 +152,25 @@ fn databases() -> Vec<Description> {
                 "profile": { "enum": ["plain", "supabase"] } }),
         &["backup", "into"],
     );
-    let key = object(json!({ "on": connection, "rules": text, "key": secret() }), &["on"]);
+    let key = object(json!({ "connection": connection, "rules": text, "key": secret() }), &["connection"]);
     let rows = json!({ "failed": { "type": "integer" }, "rows": { "type": "array", "items": text } });
     let on =
         |param, access, description| Description { targets: vec![Target { param, access }], ..description };
     let none = || object(json!({}), &[]);
     vec![
-        on("on", Access::Destroy, describe("postgres.drop", Effect::Idempotent, sql.clone(), none())),
-        on("on", Access::Write, describe("postgres.execute", Effect::Transactional, sql.clone(), none())),
-        on("on", Access::Read, describe("postgres.query", Effect::Read, sql, object(rows, &[]))),
-        on("on", Access::Write, describe("postgres.mask", Effect::Transactional, key.clone(), none())),
-        on("on", Access::Read, describe("postgres.leak_check", Effect::Read, key, none())),
+        on("connection", Access::Destroy, describe("postgres.drop", Effect::Idempotent, sql.clone(), none())),
+        on(
+            "connection",
+            Access::Write,
+            describe("postgres.execute", Effect::Transactional, sql.clone(), none()),
+        ),
+        on("connection", Access::Read, describe("postgres.query", Effect::Read, sql, object(rows, &[]))),
+        on(
+            "connection",
+            Access::Write,
+            describe("postgres.mask", Effect::Transactional, key.clone(), none()),
+        ),
+        on("connection", Access::Read, describe("postgres.leak_check", Effect::Read, key, none())),
         on("into", Access::Restore, describe("postgres.restore", Effect::Transactional, restore, none())),
     ]
 }
@@ -204,6 +212,7 @@ fn others() -> Vec<Description> {
             object(json!({ "secret": text }), &["secret"]),
             object(json!({ "value": secret }), &[]),
         ),
+        describe("flow.noop", Effect::Read, object(json!({ "value": true }), &[]), none()),
         describe("test.read", Effect::Read, anything, ok),
         Description { exposes: true, ..describe("vercel.env", Effect::Idempotent, set, none()) },
     ]

@@ -135,7 +135,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "unknown-var at `vars.sit`: environment `prod` has no variable `sit` (did you mean `site`?)",
     ),
     (
-        "  - { id: a, uses: postgres.query, with: { on: \"{{ connections.mian }}\" } }\n",
+        "  - { id: a, uses: postgres.query, with: { connection: \"{{ connections.mian }}\" } }\n",
         "unknown-connection at `connections.mian`",
     ),
     (
@@ -196,15 +196,15 @@ const MISTAKES: &[(&str, &str)] = &[
         "secret-exposed at `secrets.token`",
     ),
     (
-        "  - { id: p, uses: supabase.create_project, with: { name: x } }\n  - { id: a, uses: postgres.query, with: { on: \"{{ steps.p }}\" } }\n",
+        "  - { id: p, uses: supabase.create_project, with: { name: x } }\n  - { id: a, uses: postgres.query, with: { connection: \"{{ steps.p }}\" } }\n",
         "wrong-type at `{{ steps.p }}`: a connection is wanted, and this gives a map (did you mean `{{ steps.p.connection }}`?)",
     ),
     (
-        "  - { id: b, uses: backup.select }\n  - { id: a, uses: postgres.query, with: { on: \"{{ steps.b }}\" } }\n",
+        "  - { id: b, uses: backup.select }\n  - { id: a, uses: postgres.query, with: { connection: \"{{ steps.b }}\" } }\n",
         "wrong-type at `{{ steps.b }}`: a connection is wanted, and this gives a backup",
     ),
     (
-        "  - { id: a, uses: postgres.query, with: { on: \"db {{ vars.site }}\" } }\n",
+        "  - { id: a, uses: postgres.query, with: { connection: \"db {{ vars.site }}\" } }\n",
         "wrong-type at `db {{ vars.site }}`: a connection is wanted, and this gives a text",
     ),
     (
@@ -251,7 +251,7 @@ fn each_mistake_is_found_at_its_place_with_its_mend() {
 #[test]
 fn what_is_right_is_let_through() {
     for steps in [
-        "  - { id: a, uses: postgres.query, with: { on: \"{{ connections.main }}\" } }\n  - { id: b, uses: test.read, for_each: { items: \"{{ steps.a.rows }}\", as: row, key: \"{{ row }}\" }, with: { a: \"{{ row | upper }}\" } }\n",
+        "  - { id: a, uses: postgres.query, with: { connection: \"{{ connections.main }}\" } }\n  - { id: b, uses: test.read, for_each: { items: \"{{ steps.a.rows }}\", as: row, key: \"{{ row }}\" }, with: { a: \"{{ row | upper }}\" } }\n",
         "  - { id: a, uses: supabase.create_project, with: { name: \"x-{{ run.short_id }}\", token: \"Bearer {{ secrets.token }}\" }, postconditions: [{ check: \"steps.a.ref != ''\" }] }\n",
         "  - { id: a-b, uses: test.read }\n  - { id: c, uses: test.read, if: \"steps['a-b'].ok\" }\n",
         "  - { id: a, uses: test.read, probe: { uses: test.read, happened: probe.ok } }\n",
@@ -282,7 +282,7 @@ fn keys_that_mean_nothing_on_a_runbook_are_refused() {
 
 #[test]
 fn secrets_and_connections_keep_their_type_through_a_used_runbook() {
-    let inner = "name: inner\nkind: maintenance\ninputs: { t: { type: string }, db: { type: map } }\nsteps:\n  - { id: say, uses: notify.chat, with: { text: \"{{ inputs.t }}\" } }\n  - { id: look, uses: postgres.query, with: { on: \"{{ inputs.db }}\" } }\noutputs: { t: \"{{ inputs.t }}\" }\n";
+    let inner = "name: inner\nkind: maintenance\ninputs: { t: { type: string }, db: { type: map } }\nsteps:\n  - { id: say, uses: notify.chat, with: { text: \"{{ inputs.t }}\" } }\n  - { id: look, uses: postgres.query, with: { connection: \"{{ inputs.db }}\" } }\noutputs: { t: \"{{ inputs.t }}\" }\n";
     let outer = |t: &str, db: &str| {
         let text = runbook(&format!(
             "  - {{ id: sub, uses: ./inner.yaml, with: {{ t: \"{{{{ {t} }}}}\", db: \"{{{{ {db} }}}}\" }} }}\n  - {{ id: also, uses: notify.chat, with: {{ text: \"{{{{ steps.sub.t }}}}\" }} }}\n"
@@ -324,7 +324,7 @@ fn inputs_are_typed_and_completed() {
 
 #[test]
 fn a_check_without_environment_and_values_demands_none() {
-    let text = "name: t\nkind: drill\ninputs: { n: { type: integer } }\nsteps:\n  - { id: a, uses: postgres.query, with: { on: \"{{ connections.any }}\", sql: \"{{ vars.x }} {{ env.name }} {{ inputs.n }}\" } }\n";
+    let text = "name: t\nkind: drill\ninputs: { n: { type: integer } }\nsteps:\n  - { id: a, uses: postgres.query, with: { connection: \"{{ connections.any }}\", sql: \"{{ vars.x }} {{ env.name }} {{ inputs.n }}\" } }\n";
     let request =
         Request { runbook: "t.yaml", environment: None, inputs: None, registry: &actions(), waivers: &[] };
     assert_eq!(shown(&compile(&request, &Files(&[("t.yaml", text)]))), Vec::<String>::new());

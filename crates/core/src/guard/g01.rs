@@ -18,23 +18,23 @@ steps:
   - id: repair
     uses: postgres.execute
     approval: { prompt: Repair the live database? }
-    with: { on: \"{{ connections.main }}\", sql: UPDATE accounts SET open = true }
+    with: { connection: \"{{ connections.main }}\", sql: UPDATE accounts SET open = true }
 ",
     allowed: "\
 steps:
   - id: stop-writes
     uses: postgres.execute
     tags: [freeze]
-    with: { on: \"{{ connections.main }}\", sql: ALTER DATABASE postgres SET default_transaction_read_only = on }
+    with: { connection: \"{{ connections.main }}\", sql: ALTER DATABASE postgres SET default_transaction_read_only = on }
   - id: repair
     uses: postgres.execute
     approval: { prompt: Repair the live database? }
-    with: { on: \"{{ connections.main }}\", sql: UPDATE accounts SET open = true }
+    with: { connection: \"{{ connections.main }}\", sql: UPDATE accounts SET open = true }
 finally:
   - id: allow-writes
     uses: postgres.execute
     tags: [unfreeze]
-    with: { on: \"{{ connections.main }}\", sql: ALTER DATABASE postgres RESET default_transaction_read_only }
+    with: { connection: \"{{ connections.main }}\", sql: ALTER DATABASE postgres RESET default_transaction_read_only }
 ",
 };
 

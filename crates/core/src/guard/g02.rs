@@ -25,12 +25,12 @@ steps:
   - id: stop
     uses: postgres.execute
     tags: [freeze]
-    with: { on: \"{{ connections.main }}\" }
+    with: { connection: \"{{ connections.main }}\" }
 finally:
   - id: go
     uses: postgres.execute
     tags: [unfreeze]
-    with: { on: \"{{ connections.main }}\" }
+    with: { connection: \"{{ connections.main }}\" }
 ",
     allowed: "\
 name: drill

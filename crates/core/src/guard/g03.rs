@@ -32,7 +32,7 @@ steps:
   - id: smoke
     uses: postgres.query
     tags: [validate]
-    with: { on: \"{{ steps.database.connection }}\", sql: SELECT 1 }
+    with: { connection: \"{{ steps.database.connection }}\", sql: SELECT 1 }
   - id: open
     uses: vercel.env
     tags: [expose]
@@ -56,7 +56,7 @@ steps:
   - id: leaks
     uses: postgres.leak_check
     tags: [validate]
-    with: { on: \"{{ steps.database.connection }}\" }
+    with: { connection: \"{{ steps.database.connection }}\" }
   - id: open
     uses: vercel.env
     tags: [expose]

@@ -21,7 +21,7 @@ steps:
     with: { name: copy }
   - id: clean
     uses: postgres.drop
-    with: { on: \"{{ steps.database.connection }}\", sql: DROP SCHEMA old CASCADE }
+    with: { connection: \"{{ steps.database.connection }}\", sql: DROP SCHEMA old CASCADE }
 ",
     allowed: "\
 steps:
@@ -31,7 +31,7 @@ steps:
   - id: clean
     uses: postgres.drop
     approval: { prompt: Drop schema old of the copy? }
-    with: { on: \"{{ steps.database.connection }}\", sql: DROP SCHEMA old CASCADE }
+    with: { connection: \"{{ steps.database.connection }}\", sql: DROP SCHEMA old CASCADE }
 ",
 };
 

@@ -15,22 +15,22 @@ steps:
   - id: stop-writes
     uses: postgres.execute
     tags: [freeze]
-    with: { on: \"{{ connections.main }}\", sql: ALTER DATABASE postgres SET default_transaction_read_only = on }
+    with: { connection: \"{{ connections.main }}\", sql: ALTER DATABASE postgres SET default_transaction_read_only = on }
   - id: look
-    uses: test.read
+    uses: flow.noop
 ",
     allowed: "\
 steps:
   - id: stop-writes
     uses: postgres.execute
     tags: [freeze]
-    with: { on: \"{{ connections.main }}\", sql: ALTER DATABASE postgres SET default_transaction_read_only = on }
+    with: { connection: \"{{ connections.main }}\", sql: ALTER DATABASE postgres SET default_transaction_read_only = on }
   - id: look
-    uses: test.read
+    uses: flow.noop
   - id: allow-writes
     uses: postgres.execute
     tags: [unfreeze]
-    with: { on: \"{{ connections.main }}\", sql: ALTER DATABASE postgres RESET default_transaction_read_only }
+    with: { connection: \"{{ connections.main }}\", sql: ALTER DATABASE postgres RESET default_transaction_read_only }
 ",
 };
 

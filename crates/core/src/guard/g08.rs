@@ -30,7 +30,7 @@ steps:
   - id: smoke
     uses: postgres.query
     tags: [validate]
-    with: { on: \"{{ steps.database.connection }}\", sql: SELECT 1 }
+    with: { connection: \"{{ steps.database.connection }}\", sql: SELECT 1 }
     postconditions:
       - check: steps.smoke.failed == 0
   - id: traffic

@@ -21,19 +21,19 @@ pub(super) const EXPLANATION: Explanation = Explanation {
     refused: "\
 steps:
   - id: rotate
-    uses: supabase.rotate
-    tags: [\"rotate:jwt\"]
+    uses: secret.rotate
+    with: { secret: jwt }
   - id: look
-    uses: test.read
+    uses: flow.noop
 ",
     allowed: "\
 steps:
   - id: rotate
-    uses: supabase.rotate
-    tags: [\"rotate:jwt\"]
+    uses: secret.rotate
+    with: { secret: jwt }
   - id: places
     uses: secret.distribute
-    with: { secret: jwt, value: \"{{ steps.rotate.jwt }}\" }
+    with: { secret: jwt, value: \"{{ steps.rotate.value }}\" }
 ",
 };
 

@@ -90,14 +90,14 @@ fn frozen(freeze: &str, then: &str) -> Vec<String> {
     uses: postgres.execute
     tags: [freeze]
     {freeze}
-    with: {{ on: "{{{{ connections.main }}}}" }}
+    with: {{ connection: "{{{{ connections.main }}}}" }}
 {then}
 finally:
   - id: go
     uses: postgres.execute
     tags: [unfreeze]
     {freeze}
-    with: {{ on: "{{{{ connections.main }}}}" }}
+    with: {{ connection: "{{{{ connections.main }}}}" }}
 "#
     ))
 }
@@ -105,7 +105,7 @@ finally:
 const REPAIR: &str = r#"  - id: repair
     uses: postgres.execute
     approval: { prompt: Sure? }
-    with: { on: "{{ connections.main }}" }"#;
+    with: { connection: "{{ connections.main }}" }"#;
 
 #[test]
 fn g01_wants_the_freeze_on_every_path() {
@@ -120,7 +120,7 @@ fn g01_wants_the_freeze_on_every_path() {
 
 #[test]
 fn g01_sees_a_live_connection_through_inputs_outputs_items_and_literals() {
-    let inner = "name: inner\nkind: maintenance\ninputs: { target: { type: map } }\nsteps:\n  - id: write\n    uses: postgres.execute\n    approval: { prompt: Sure? }\n    with: { on: \"{{ inputs.target }}\" }\noutputs: { same: \"{{ inputs.target }}\" }\n";
+    let inner = "name: inner\nkind: maintenance\ninputs: { target: { type: map } }\nsteps:\n  - id: write\n    uses: postgres.execute\n    approval: { prompt: Sure? }\n    with: { connection: \"{{ inputs.target }}\" }\noutputs: { same: \"{{ inputs.target }}\" }\n";
     let outer =
         runbook("  - id: sub\n    uses: ./inner.yaml\n    with: { target: \"{{ connections.main }}\" }\n");
     let found = shown(&compile_files(&[("t.yaml", &outer), ("inner.yaml", inner)], &[]));
@@ -128,7 +128,7 @@ fn g01_sees_a_live_connection_through_inputs_outputs_items_and_literals() {
 
     let quiet = outer.replace("connections.main", "connections.scratch");
     let through = format!(
-        "{quiet}  - id: again\n    uses: postgres.execute\n    approval: {{ prompt: Sure? }}\n    with: {{ on: \"{{{{ steps.sub.same }}}}\" }}\n"
+        "{quiet}  - id: again\n    uses: postgres.execute\n    approval: {{ prompt: Sure? }}\n    with: {{ connection: \"{{{{ steps.sub.same }}}}\" }}\n"
     );
     assert_eq!(
         shown(&compile_files(&[("t.yaml", &through), ("inner.yaml", inner)], &[])),
@@ -138,16 +138,16 @@ fn g01_sees_a_live_connection_through_inputs_outputs_items_and_literals() {
     let found = shown(&compile_files(&[("t.yaml", &live), ("inner.yaml", inner)], &[]));
     assert_eq!(found.iter().filter(|m| m.starts_with("G01")).count(), 2, "{found:?}");
 
-    let item = "  - id: each\n    uses: postgres.execute\n    approval: { prompt: Sure? }\n    for_each: { items: [\"{{ connections.main }}\"], as: db, key: \"{{ db.host }}\" }\n    with: { on: \"{{ db }}\" }\n";
+    let item = "  - id: each\n    uses: postgres.execute\n    approval: { prompt: Sure? }\n    for_each: { items: [\"{{ connections.main }}\"], as: db, key: \"{{ db.host }}\" }\n    with: { connection: \"{{ db }}\" }\n";
     assert!(mistakes(item)[0].starts_with("G01"));
-    let literal = "  - id: raw\n    uses: postgres.execute\n    approval: { prompt: Sure? }\n    with: { on: { host: DB.example.org., user: u, database: postgres, password: \"{{ secrets.token }}\" } }\n";
+    let literal = "  - id: raw\n    uses: postgres.execute\n    approval: { prompt: Sure? }\n    with: { connection: { host: DB.example.org., user: u, database: postgres, password: \"{{ secrets.token }}\" } }\n";
     assert!(mistakes(literal)[0].starts_with("G01"));
 }
 
 #[test]
 fn a_tag_does_not_excuse_a_restore_or_a_removal() {
     let found = mistakes(
-        "  - id: x\n    uses: postgres.drop\n    tags: [freeze, unfreeze]\n    with: { on: \"{{ connections.main }}\" }\n",
+        "  - id: x\n    uses: postgres.drop\n    tags: [freeze, unfreeze]\n    with: { connection: \"{{ connections.main }}\" }\n",
     );
     assert!(
         found.iter().any(|m| m.starts_with("G01")) && found.iter().any(|m| m.starts_with("G05")),
@@ -171,7 +171,7 @@ fn g04_looks_at_written_backups() {
 fn g05_takes_a_question_that_no_path_goes_round() {
     let drop = |ask: &str, needs: &str| {
         mistakes(&format!(
-            "  - id: ask\n    uses: approval\n    {ask}\n    with: {{ prompt: Sure? }}\n  - id: drop\n    uses: postgres.drop\n    needs: [{needs}]\n    with: {{ on: \"{{{{ connections.scratch }}}}\" }}\n"
+            "  - id: ask\n    uses: approval\n    {ask}\n    with: {{ prompt: Sure? }}\n  - id: drop\n    uses: postgres.drop\n    needs: [{needs}]\n    with: {{ connection: \"{{{{ connections.scratch }}}}\" }}\n"
         ))
     };
     assert_eq!(drop("", "ask"), Vec::<String>::new());
@@ -183,10 +183,10 @@ fn g05_takes_a_question_that_no_path_goes_round() {
 
 #[test]
 fn g05_takes_the_approval_of_the_runbook_around_a_step() {
-    let inner = "name: inner\nkind: maintenance\nsteps:\n  - id: drop\n    uses: postgres.drop\n    with: { on: \"{{ connections.scratch }}\" }\n";
+    let inner = "name: inner\nkind: maintenance\nsteps:\n  - id: drop\n    uses: postgres.drop\n    with: { connection: \"{{ connections.scratch }}\" }\n";
     let outer = |approval: &str| {
         let text = runbook(&format!(
-            "  - id: sub\n    uses: ./inner.yaml\n{approval}  - id: after\n    uses: postgres.drop\n    with: {{ on: \"{{{{ connections.scratch }}}}\" }}\n"
+            "  - id: sub\n    uses: ./inner.yaml\n{approval}  - id: after\n    uses: postgres.drop\n    with: {{ connection: \"{{{{ connections.scratch }}}}\" }}\n"
         ));
         shown(&compile_files(&[("t.yaml", &text), ("inner.yaml", inner)], &[]))
     };
@@ -314,14 +314,14 @@ fn refresh(restore: &str, rest: &str) -> Vec<String> {
 }
 
 const MASKED: &str = ", mask: m.yaml, mask_key: \"{{ secrets.token }}\"";
-const LEAKS: &str = "  - { id: leaks, uses: postgres.leak_check, tags: [validate], with: { on: \"{{ steps.db.connection }}\" } }\n";
+const LEAKS: &str = "  - { id: leaks, uses: postgres.leak_check, tags: [validate], with: { connection: \"{{ steps.db.connection }}\" } }\n";
 const OPEN: &str = "  - { id: open, uses: vercel.env, tags: [expose], with: { set: {} } }\n";
 
 #[test]
 fn g03_wants_a_mask_and_a_leak_check_before_success_and_before_what_exposes() {
     assert_eq!(refresh(MASKED, &format!("{LEAKS}{OPEN}")), Vec::<String>::new());
     let in_place = format!(
-        "  - {{ id: mask, uses: postgres.mask, with: {{ on: \"{{{{ steps.db.connection }}}}\" }} }}\n{LEAKS}{OPEN}"
+        "  - {{ id: mask, uses: postgres.mask, with: {{ connection: \"{{{{ steps.db.connection }}}}\" }} }}\n{LEAKS}{OPEN}"
     );
     assert_eq!(refresh("", &in_place), Vec::<String>::new());
     for (restore, rest) in [
@@ -361,7 +361,7 @@ fn g03_takes_any_source_for_production_that_does_not_say_otherwise() {
 #[test]
 fn at_run_time_g03_wants_the_mask_that_a_template_left_out() {
     let text = runbook(
-        "inputs: { rules: { type: string, required: false } }\nsteps:\n  - { id: backup, uses: backup.select, with: { source: production } }\n  - { id: db, uses: supabase.create_project, with: { name: x } }\n  - { id: load, uses: postgres.restore, with: { backup: \"{{ steps.backup }}\", into: \"{{ steps.db.connection }}\", mask: \"{{ inputs.rules }}\" } }\n  - { id: leaks, uses: postgres.leak_check, with: { on: \"{{ steps.db.connection }}\" } }\n",
+        "inputs: { rules: { type: string, required: false } }\nsteps:\n  - { id: backup, uses: backup.select, with: { source: production } }\n  - { id: db, uses: supabase.create_project, with: { name: x } }\n  - { id: load, uses: postgres.restore, with: { backup: \"{{ steps.backup }}\", into: \"{{ steps.db.connection }}\", mask: \"{{ inputs.rules }}\" } }\n  - { id: leaks, uses: postgres.leak_check, with: { connection: \"{{ steps.db.connection }}\" } }\n",
     );
     let compiled = compile_in(EnvironmentKind::Staging, &[("t.yaml", &text)], &[]);
     let workflow = compiled.workflow.unwrap();
@@ -384,7 +384,7 @@ fn at_run_time_g03_wants_the_mask_that_a_template_left_out() {
 #[test]
 fn at_run_time_a_drill_writes_only_while_every_live_database_is_known() {
     let text = runbook(
-        "steps:\n  - { id: db, uses: supabase.create_project, with: { name: x } }\n  - { id: write, uses: postgres.execute, with: { on: \"{{ steps.db.connection }}\" } }\n",
+        "steps:\n  - { id: db, uses: supabase.create_project, with: { name: x } }\n  - { id: write, uses: postgres.execute, with: { connection: \"{{ steps.db.connection }}\" } }\n",
     )
     .replace("kind: maintenance", "kind: drill");
     let workflow = compile_files(&[("t.yaml", &text)], &[]).workflow.unwrap();
@@ -396,7 +396,7 @@ fn at_run_time_a_drill_writes_only_while_every_live_database_is_known() {
     };
     let codes = |guarded, waivers: &[Waiver]| -> Vec<String> {
         let environment = Environment { guarded, ..environment(EnvironmentKind::Staging) };
-        let params = json!({ "on": { "host": "new.example.org", "database": "x" } });
+        let params = json!({ "connection": { "host": "new.example.org", "database": "x" } });
         let found = at_run_time(&workflow, step, &params, &environment, &actions(), waivers);
         found.into_iter().map(|violation| violation.message).collect()
     };
@@ -411,7 +411,7 @@ fn at_run_time_a_drill_writes_only_while_every_live_database_is_known() {
 #[test]
 fn g02_looks_at_drills_only_and_at_what_users_are_served() {
     let drill = |steps: &str| mistakes(&format!("steps:\n{steps}")).len();
-    let text = "  - { id: smoke, uses: postgres.query, tags: [validate], with: { on: \"{{ connections.scratch }}\" } }\n  - { id: open, uses: vercel.env, tags: [expose], with: { set: {} } }\n";
+    let text = "  - { id: smoke, uses: postgres.query, tags: [validate], with: { connection: \"{{ connections.scratch }}\" } }\n  - { id: open, uses: vercel.env, tags: [expose], with: { set: {} } }\n";
     assert_eq!(drill(text), 0);
     let found =
         shown(&compile_files(&[("t.yaml", &runbook(text).replace("kind: maintenance", "kind: drill"))], &[]));

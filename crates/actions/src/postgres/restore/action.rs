@@ -21,7 +21,7 @@ use super::markers::{self, Status};
 use super::params::{RestoreOutputs, RestoreParams, Skipped, Verify};
 use super::phases::Phases;
 use super::platform::{Ground, Profile, VERSION};
-use super::{empty, feed, verify};
+use super::{empty, feed, lanes, verify};
 
 /// Chunks between the reading thread and the loader.
 const QUEUE: usize = 4;
@@ -31,10 +31,6 @@ pub(super) const LOCK: i64 = 7_236_283_640_821_776;
 const LOCK_SECONDS: u64 = 15;
 /// Text of rows that was read and is not on its way to the server yet: what all connections together may lag behind.
 const ROWS_IN_FLIGHT_BYTES: usize = 64 << 20;
-/// How many connections may be asked for.
-const JOBS: std::ops::RangeInclusive<u64> = 1..=16;
-/// More `maintenance_work_mem` than this, in KiB, makes no index faster.
-const MAINTENANCE_KB_MAX: u64 = 1 << 20;
 /// Smallest and largest sensible chunk, in MiB.
 const CHUNK_MIB: std::ops::RangeInclusive<u64> = 1..=256;
 
@@ -448,7 +444,7 @@ impl<'a> Job<'a> {
     ) -> Result<RestoreOutputs, Stopped> {
         let tap = self.read(info).await?;
         let there = markers::chunks(&self.session, &restore.key).await?;
-        let lanes = self.lanes().await?;
+        let lanes = lanes::open(self.ctx, &self.session, &self.params.into, self.params.jobs).await?;
         let shared = Shared {
             ctx: self.ctx,
             ground: self.ground(&restore.before),
@@ -507,39 +503,6 @@ impl<'a> Job<'a> {
             }
         }
         self.conclude(restore, info, tally, masker, &loaded?).await.map_err(Stopped::from)
-    }
-
-    /// The connections that load. Where the server has no room for all of them, fewer do.
-    async fn lanes(&self) -> Result<Vec<Lane>, ActionError> {
-        let asked = "select pg_catalog.current_setting('max_parallel_workers')::int8, \
-                     (select setting::int8 * 8 from pg_catalog.pg_settings where name = 'effective_cache_size'), \
-                     (select setting::int8 from pg_catalog.pg_settings where name = 'maintenance_work_mem')";
-        let attempted = || format!("ask `{}` for its settings", self.session.label);
-        let row = timed(self.session.client.query_one(asked, &[]), attempted).await?;
-        let setting = |at: usize| u64::try_from(row.get::<_, i64>(at)).unwrap_or(0);
-        let jobs = match self.params.jobs {
-            Some(jobs) if JOBS.contains(&jobs) => jobs,
-            Some(_) => {
-                return Err(ActionError::refused(
-                    "restore with so many connections: `jobs` goes from 1 to 16",
-                ));
-            }
-            None => setting(0).clamp(2, 4),
-        };
-        // An eighth of what the server says it has for its data, shared by those that build.
-        let memory_kb = (setting(1) / 8 / jobs).clamp(setting(2), MAINTENANCE_KB_MAX.max(setting(2)));
-        let mut lanes = Vec::new();
-        for at in 0..jobs {
-            match Lane::open(self.ctx, &self.params.into, memory_kb).await {
-                Ok(lane) => lanes.push(lane),
-                Err(error) if at > 0 && error.aftermath != Aftermath::Refused => {
-                    tracing::warn!(%error, "loading over {at} connections instead of {jobs}");
-                    break;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(lanes)
     }
 
     /// Whether triggers and foreign keys can be off while rows go into a table that the platform made;

@@ -1,7 +1,7 @@
 //! Carries a dump into the target over several connections: what comes next is the [`Queue`]'s to say, how it is carried
 //! over a [`Lane`]'s. Knows what is there already and what a platform owns; does not know where the bytes come from.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use runbook_core::action::{ActionError, Progress};
@@ -21,8 +21,8 @@ use super::markers;
 use super::params::Skipped;
 use super::phases::{Phase, Phases};
 use super::platform::Decision;
-use super::rewrite::{foreign_key_parent, is_plain_table, refers};
 use super::schedule::Queue;
+use super::ties::Ties;
 use super::verify::Expected;
 
 /// How often the run's own journal hears of it; each time costs a durable write.
@@ -63,15 +63,6 @@ pub(super) struct Tally {
     pub(super) expected: Expected,
     pub(super) complete: bool,
     pub(super) phases: Phases,
-}
-
-/// Tables whose rows do not just go in.
-#[derive(Debug, Default)]
-struct Ties {
-    /// Made by this restore, plain and empty so far: their first rows may be frozen.
-    own: HashSet<String>,
-    /// With triggers or foreign keys: their rows go in the order of the dump.
-    tied: HashSet<String>,
 }
 
 /// A chunk on its way.
@@ -350,14 +341,8 @@ impl<'a> Loader<'a> {
         if let Some(marked) = there.get(&seq) {
             return Some(Pass { seq, rows, marked: Some(marked.sum.clone()) });
         }
-        let freeze = rows.first && self.ties.own.contains(&table);
-        // Rows of a platform's table go in under its foreign keys where those cannot be off.
-        let bound = self.shared.ground.was_there(&table) && !self.shared.replica;
-        let needs = if bound || self.ties.tied.contains(&table) {
-            Needs::Everything
-        } else {
-            Needs::lock(&table, if freeze { Mode::AccessExclusive } else { Mode::RowExclusive })
-        };
+        let freeze = rows.first && self.ties.is_own(&table);
+        let needs = self.ties.rows(&self.shared.ground, self.shared.replica, &table, freeze);
         self.put(seq, needs, Load::Rows { rows, freeze }, String::new());
         None
     }
@@ -428,7 +413,8 @@ impl<'a> Loader<'a> {
             return Ok(());
         }
         let none = Needs::Locks(Vec::new());
-        let needs = kept.iter().fold(none, |needs, line| needs.and(self.needs(line)));
+        let needs =
+            kept.iter().fold(none, |needs, line| needs.and(self.ties.statement(&self.shared.ground, line)));
         let phase = kept.iter().map(Phase::of).max().unwrap_or(Phase::Schema);
         let first = kept.iter().any(|line| self.comes_first(line));
         let weight = if first { u64::MAX } else { about };
@@ -448,56 +434,6 @@ impl<'a> Loader<'a> {
             _ => return false,
         };
         self.priority.contains(table)
-    }
-
-    /// What a statement needs for itself (PostgreSQL documentation, "Explicit Locking", and the page of each command).
-    fn needs(&self, line: &Line) -> Needs {
-        match &line.what {
-            What::Insert { table } => {
-                let tied = self.ties.tied.contains(table) || self.shared.ground.was_there(table);
-                if tied { Needs::Everything } else { Needs::lock(table, Mode::RowExclusive) }
-            }
-            What::Setval { .. } => Needs::Locks(Vec::new()),
-            What::Create { kind: "index", on: Some(table), .. } => Needs::lock(table, Mode::Share),
-            What::AddConstraint { table, .. } if self.ties.own.contains(table) => {
-                match foreign_key_parent(&line.sql) {
-                    None => Needs::lock(table, Mode::AccessExclusive),
-                    Some(parent) if self.ties.own.contains(&parent) => {
-                        Needs::lock(table, Mode::ShareRowExclusive)
-                            .and(Needs::lock(&parent, Mode::ShareRowExclusive))
-                    }
-                    Some(_) => Needs::Everything,
-                }
-            }
-            What::Validate { table, parent, .. } => {
-                Needs::lock(table, Mode::ShareUpdateExclusive).and(Needs::lock(parent, Mode::RowShare))
-            }
-            _ => Needs::Everything,
-        }
-    }
-}
-
-impl Ties {
-    fn note(&mut self, line: &Line) {
-        match &line.what {
-            What::Create { kind: "table", name, .. } => {
-                if is_plain_table(&line.sql) {
-                    self.own.insert(name.clone());
-                }
-                if refers(&line.sql) {
-                    self.tied.insert(name.clone());
-                }
-            }
-            What::Create { kind: "trigger" | "rule", on: Some(table), .. } => {
-                self.tied.insert(table.clone());
-            }
-            What::AddConstraint { table, .. } => {
-                if let Some(parent) = foreign_key_parent(&line.sql) {
-                    self.tied.extend([table.clone(), parent]);
-                }
-            }
-            _ => {}
-        }
     }
 }
 

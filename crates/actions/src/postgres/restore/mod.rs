@@ -8,9 +8,11 @@
 //! | `batch`    | cuts it into chunks, always at the same places            |
 //! | `rewrite`  | takes constraints apart into what is long and what locks  |
 //! | `locks`    | which chunks may go side by side                          |
+//! | `ties`     | which tables keep an order of their own                   |
 //! | `schedule` | which one comes next                                      |
 //! | `load`     | keeps several connections at work                         |
 //! | `lane`     | one of them: carries a chunk over, with its marker        |
+//! | `lanes`    | opens as many of them as the server has room for          |
 //! | `phases`   | when what was over                                        |
 //! | `fault`    | why a restore stops                                       |
 //! | `markers`  | what the target remembers of it                           |
@@ -33,6 +35,7 @@ mod fault;
 mod feed;
 mod grants;
 mod lane;
+mod lanes;
 mod load;
 mod locks;
 mod markers;
@@ -41,6 +44,7 @@ mod phases;
 mod platform;
 mod rewrite;
 mod schedule;
+mod ties;
 mod verify;
 
 #[cfg(test)]

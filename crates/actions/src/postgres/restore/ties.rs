@@ -1,0 +1,83 @@
+//! What tables need beyond the locks that loading takes: whether their rows just go in, or have to keep an order. Made
+//! from the statements that were carried out so far. Pure.
+
+use std::collections::HashSet;
+
+use crate::postgres::sql::What;
+
+use super::batch::Line;
+use super::locks::{Mode, Needs};
+use super::platform::Ground;
+use super::rewrite::{foreign_key_parent, is_plain_table, refers};
+
+/// Tables whose rows do not just go in.
+#[derive(Debug, Default)]
+pub(super) struct Ties {
+    /// Made by this restore, plain and empty so far: their first rows may be frozen.
+    own: HashSet<String>,
+    /// With triggers or foreign keys: their rows go in the order of the dump.
+    tied: HashSet<String>,
+}
+
+impl Ties {
+    /// Remembers what a statement ties.
+    pub(super) fn note(&mut self, line: &Line) {
+        match &line.what {
+            What::Create { kind: "table", name, .. } => {
+                if is_plain_table(&line.sql) {
+                    self.own.insert(name.clone());
+                }
+                if refers(&line.sql) {
+                    self.tied.insert(name.clone());
+                }
+            }
+            What::Create { kind: "trigger" | "rule", on: Some(table), .. } => {
+                self.tied.insert(table.clone());
+            }
+            What::AddConstraint { table, .. } => {
+                if let Some(parent) = foreign_key_parent(&line.sql) {
+                    self.tied.extend([table.clone(), parent]);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether this restore made the table, plain and empty.
+    pub(super) fn is_own(&self, table: &str) -> bool {
+        self.own.contains(table)
+    }
+
+    /// What rows of a table need. Those of a platform's table go in under its foreign keys where those cannot be off
+    /// (`replica`).
+    pub(super) fn rows(&self, ground: &Ground<'_>, replica: bool, table: &str, freeze: bool) -> Needs {
+        if self.tied.contains(table) || ground.was_there(table) && !replica {
+            return Needs::Everything;
+        }
+        Needs::lock(table, if freeze { Mode::AccessExclusive } else { Mode::RowExclusive })
+    }
+
+    /// What a statement needs for itself (PostgreSQL documentation, "Explicit Locking", and the page of each command).
+    pub(super) fn statement(&self, ground: &Ground<'_>, line: &Line) -> Needs {
+        match &line.what {
+            What::Insert { table } => {
+                let tied = self.tied.contains(table) || ground.was_there(table);
+                if tied { Needs::Everything } else { Needs::lock(table, Mode::RowExclusive) }
+            }
+            What::Setval { .. } => Needs::Locks(Vec::new()),
+            What::Create { kind: "index", on: Some(table), .. } => Needs::lock(table, Mode::Share),
+            What::AddConstraint { table, .. } if self.own.contains(table) => {
+                match foreign_key_parent(&line.sql) {
+                    None => Needs::lock(table, Mode::AccessExclusive),
+                    Some(parent) if self.own.contains(&parent) => Needs::lock(table, Mode::ShareRowExclusive)
+                        .and(Needs::lock(&parent, Mode::ShareRowExclusive)),
+                    Some(_) => Needs::Everything,
+                }
+            }
+            What::Validate { table, parent, .. } => {
+                Needs::lock(table, Mode::ShareUpdateExclusive).and(Needs::lock(parent, Mode::RowShare))
+            }
+            _ => Needs::Everything,
+        }
+    }
+}

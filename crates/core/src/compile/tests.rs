@@ -159,7 +159,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "  - { id: a, uses: postgres.query }\n",
-        "missing-parameter at `postgres.query`: action `postgres.query` needs `on` (add `on`: a connection)",
+        "missing-parameter at `postgres.query`: action `postgres.query` needs `connection` (add `connection`: a connection)",
     ),
     (
         "  - { id: a, uses: test.read, with: { b: 1 } }\n",

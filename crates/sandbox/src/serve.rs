@@ -176,12 +176,23 @@ async fn listen(layout: &Layout) -> Result<(Ports, Listeners), SandboxError> {
     Ok((ports, listeners))
 }
 
+/// Below the ports that systems give to clients: one of those could be gone before PostgreSQL, which cannot be handed a
+/// listener, has bound it.
+const POSTGRES_PORTS: std::ops::Range<u16> = 20_000..32_000;
+/// How many of them are tried.
+const PORT_TRIES: usize = 64;
+
 /// A port that nobody listens on. PostgreSQL binds it a moment later.
 fn free_port() -> Result<u16, SandboxError> {
-    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|source| SandboxError::PortTaken { port: 0, source })
+    let mut left = PORT_TRIES;
+    loop {
+        let port = rand::random_range(POSTGRES_PORTS);
+        match std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => return Ok(port),
+            Err(source) if left == 0 => return Err(SandboxError::PortTaken { port, source }),
+            Err(_) => left -= 1,
+        }
+    }
 }
 
 async fn assemble(

@@ -1,15 +1,18 @@
 //! Reads a whole dump and says what it holds: tables with rows and a hash of their COPY text, and where each table's
 //! block stands in an archive. Memory is bounded by one row, and by one entry for each table.
 
+use std::collections::HashMap;
 use std::io::Read;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::archive::{ArchiveReader, Block};
+use crate::cuts::{Cuts, Cutter};
 use crate::error::DumpError;
 use crate::limits::Limits;
 use crate::open::{Dump, open};
-use crate::sql::{Event, Meta, SqlReader};
+use crate::schema::Schema;
+use crate::sql::{Event, Meta, QualifiedName, SqlReader};
 
 /// What a dump holds. Made only by reading it to its end: a dump that is cut off has no contents, only an error.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -40,6 +43,8 @@ pub struct TableContents {
     pub sha256: String,
     /// Where the table's block begins in an archive, and its length.
     pub span: Option<(u64, u64)>,
+    /// Parts that can be read one without the other; only an index asks for them.
+    pub cuts: Option<Cuts>,
 }
 
 impl Contents {
@@ -56,7 +61,7 @@ impl Contents {
 pub fn contents<R: Read + Send + 'static>(input: R, limits: Limits) -> Result<Contents, DumpError> {
     match open(input, limits)? {
         Dump::Plain(reader) => of_plain(*reader),
-        Dump::Archive(reader) => of_archive(*reader),
+        Dump::Archive(reader) => of_archive(*reader, false),
     }
 }
 
@@ -88,7 +93,7 @@ impl Tally {
     fn table(self, schema: Option<String>, name: String, columns: Option<Vec<String>>) -> TableContents {
         let Self { rows, text_bytes, hash } = self;
         let sha256 = hex(&hash.finalize());
-        TableContents { schema, name, columns, rows, text_bytes, sha256, span: None }
+        TableContents { schema, name, columns, rows, text_bytes, sha256, span: None, cuts: None }
     }
 }
 
@@ -101,22 +106,51 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// What an archive holds, read to its end.
-pub(crate) fn of_archive<R: Read>(mut reader: ArchiveReader<R>) -> Result<Contents, DumpError> {
+/// Of tables by schema and name: columns that each name a row by themselves.
+type Unique = HashMap<(Option<String>, String), Vec<String>>;
+
+fn unique_columns<R: Read>(reader: &ArchiveReader<R>) -> Unique {
+    let mut schema = Schema::new();
+    let tables = reader.toc().iter().filter(|entry| entry.is_table_data());
+    let tables: Vec<_> = tables.map(|entry| (entry.namespace.clone(), entry.tag.clone())).collect();
+    for entry in reader.toc().iter().filter(|entry| matches!(entry.desc.as_str(), "TABLE" | "CONSTRAINT")) {
+        // What is not understood has no keys.
+        let _ = schema.learn(&entry.defn);
+    }
+    let keys = tables.into_iter().map(|(namespace, name)| {
+        let facts = schema.table(&QualifiedName { schema: namespace.clone(), name: name.clone() });
+        let keys = facts.into_iter().flat_map(|table| &table.unique);
+        let single = keys.filter_map(|key| if let [one] = key.as_slice() { Some(one.clone()) } else { None });
+        ((namespace, name), single.collect())
+    });
+    keys.collect()
+}
+
+/// What an archive holds, read to its end; with parts of its tables where they are wanted.
+pub(crate) fn of_archive<R: Read>(reader: ArchiveReader<R>, with_cuts: bool) -> Result<Contents, DumpError> {
+    let mut reader = if with_cuts { reader.with_landmarks() } else { reader };
+    let unique = if with_cuts { unique_columns(&reader) } else { Unique::new() };
     let mut contents = Contents::default();
     // Which block each table came from: spans are complete only when the next block begins.
     let mut blocks = Vec::new();
     while let Some(block) = reader.next_block()? {
         let dump_id = block.entry().dump_id;
         let (schema, name) = (block.entry().namespace.clone(), block.entry().tag.clone());
-        let mut tally = Tally::new();
+        let (mut tally, mut cut) = (Tally::new(), None);
         let columns = match block {
             Block::Table { entry, mut rows } => {
-                let columns = entry.copy().and_then(|copy| copy.columns);
+                let columns = entry.copy().and_then(|copy| copy.columns).unwrap_or_default();
+                let keys = unique.get(&(schema.clone(), name.clone())).into_iter().flatten().cloned();
+                let mut cutter = with_cuts.then(|| Cutter::new(&columns, keys));
                 while let Some(lines) = rows.next_rows()? {
                     tally.lines(lines);
+                    if let Some(cutter) = &mut cutter {
+                        cutter.rows(lines);
+                        cutter.passed(rows.landmarks(), rows.archive_offset());
+                    }
                 }
-                Some(columns.unwrap_or_default())
+                cut = cutter.and_then(Cutter::finish);
+                Some(columns)
             }
             Block::Inserts { mut statements, .. } => {
                 while let Some(statement) = statements.next_statement()? {
@@ -132,7 +166,7 @@ pub(crate) fn of_archive<R: Read>(mut reader: ArchiveReader<R>) -> Result<Conten
                 continue;
             }
         };
-        contents.tables.push(tally.table(schema, name, columns));
+        contents.tables.push(TableContents { cuts: cut, ..tally.table(schema, name, columns) });
         blocks.push(dump_id);
     }
     for (table, dump_id) in contents.tables.iter_mut().zip(blocks) {

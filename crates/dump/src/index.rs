@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::archive::ArchiveReader;
 use crate::contents::{Contents, of_archive};
+use crate::cuts::Cuts;
 use crate::error::{DumpError, Place};
 use crate::limits::Limits;
 
@@ -54,6 +55,9 @@ pub struct IndexedTable {
     pub length: u64,
     /// sha256 of the COPY text: every row with its LF, without the end mark; lower-case hex.
     pub sha256: String,
+    /// Parts of the rows that can be read one without the other, where the table is large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cuts: Option<Cuts>,
 }
 
 impl Index {
@@ -70,6 +74,7 @@ impl Index {
                 offset,
                 length,
                 sha256: table.sha256,
+                cuts: table.cuts,
             })
         });
         let dump = IndexedDump { sha256, size_bytes };
@@ -92,7 +97,7 @@ impl Indexer {
     pub fn start(limits: Limits) -> io::Result<Self> {
         let (pieces, waiting) = sync_channel(PIECES_WAITING);
         let source = Pieces { waiting, current: io::Cursor::new(Vec::new()) };
-        let read = move || of_archive(ArchiveReader::new(source, limits)?);
+        let read = move || of_archive(ArchiveReader::new(source, limits)?, true);
         let reader = std::thread::Builder::new().name("dump-index".to_owned()).spawn(read)?;
         Ok(Self { pieces: Some(pieces), reader: Some(reader) })
     }

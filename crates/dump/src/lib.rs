@@ -40,6 +40,7 @@
 
 mod archive;
 mod contents;
+mod cuts;
 mod error;
 mod format;
 mod index;
@@ -57,8 +58,9 @@ mod window;
 
 pub use archive::{
     ArchiveReader, Block, BlockSpan, Compression, CreatedAt, DataOffset, Entry, Header, LargeObjectEvent,
-    LargeObjects, Pass, RowStream, Section, StatementStream, Version,
+    LargeObjects, Landmark, Pass, Resumed, RowStream, Section, StatementStream, Version,
 };
+pub use cuts::{CutPart, Cuts, Values};
 pub use contents::{Contents, TableContents, contents};
 pub use error::{DumpError, Place};
 pub use format::{Format, SNIFF_BYTES};

@@ -49,6 +49,11 @@ impl<R: Read> Window<R> {
         self.block.map_or(Place::Line(self.line), Place::Byte)
     }
 
+    /// Where the bytes come from.
+    pub(crate) fn source_mut(&mut self) -> &mut R {
+        &mut self.inner
+    }
+
     /// What is buffered and not consumed.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.buf[self.start..self.end]

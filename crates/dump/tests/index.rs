@@ -3,7 +3,9 @@
 
 mod support;
 
-use runbook_dump::{ArchiveReader, Block, Contents, DumpError, Index, Indexer, Limits, contents};
+use runbook_dump::{
+    ArchiveReader, Block, Contents, CutPart, DumpError, Index, IndexedTable, Indexer, Limits, RowStream, contents,
+};
 use sha2::{Digest as _, Sha256};
 use support::Postgres;
 use support::build::Archive;
@@ -89,4 +91,65 @@ fn an_archive_that_is_cut_at_any_byte_has_no_index() {
     let mut longer = bytes.clone();
     longer.push(b'x');
     assert!(indexed(&longer, 16).is_err(), "bytes after the last block");
+}
+
+/// Rows of a table, from one part alone.
+fn part(archive: &[u8], table: &IndexedTable, part: &CutPart) -> Vec<u8> {
+    let at = |offset: u64| usize::try_from(offset).unwrap();
+    let reader = ArchiveReader::new(archive, Limits::default()).unwrap();
+    let wanted = at(part.text_bytes);
+    let collect = |mut rows: RowStream<'_, &[u8]>, skip: u64| {
+        let mut text = Vec::new();
+        while text.len() < at(skip) + wanted {
+            text.extend_from_slice(rows.next_rows().unwrap().expect("the part goes on"));
+        }
+        text[at(skip)..at(skip) + wanted].to_vec()
+    };
+    match &part.begin {
+        None => {
+            let mut reader = reader.at_block(&archive[at(table.offset)..at(part.upto)], table.offset);
+            let Some(Block::Table { rows, .. }) = reader.next_block().unwrap() else { panic!("no rows") };
+            collect(rows, 0)
+        }
+        Some(landmark) => {
+            let mut resumed = reader.at_landmark(&archive[at(landmark.offset)..at(part.upto)], landmark);
+            collect(resumed.rows(), part.text - landmark.text)
+        }
+    }
+}
+
+#[test]
+fn a_large_table_is_read_in_parts_one_without_the_other_and_each_says_which_keys_it_has() {
+    let postgres = Postgres::start();
+    let sql = "create table big (id bigint primary key, key uuid not null unique, body text, wide text);
+        insert into big select n, md5(n::text)::uuid, repeat(md5(n::text) || E'\\t\\\\', 1 + n % 20),
+            case when n % 20000 = 0 then repeat('wide', 100000) end from generate_series(1, 90000) n;";
+    postgres.ask("postgres", "create database big");
+    postgres.ask("big", sql);
+    let archive = postgres.dump("big", &["-Fc"]);
+    let found = indexed(&archive, 100_000).unwrap();
+    let index = Index::new(found, "a".repeat(64), archive.len() as u64);
+    let index: Index = serde_json::from_str(&serde_json::to_string(&index).unwrap()).unwrap();
+    let [table] = index.tables.as_slice() else { panic!("one table") };
+    let cuts = table.cuts.as_ref().expect("it is large");
+    assert!(cuts.parts.len() > 3 && cuts.parts[1..].iter().all(|part| part.begin.is_some()));
+    let at = |column| cuts.keys.iter().position(|key| key == column).expect("it names a row");
+    let (id, key) = (at("id"), at("key"));
+
+    let (mut whole, mut elsewhere) = (Sha256::new(), 0);
+    for (n, of) in cuts.parts.iter().enumerate() {
+        let text = part(&archive, table, of);
+        assert_eq!(hex(&Sha256::digest(&text)), of.sha256, "part {n}");
+        whole.update(&text);
+        for row in text.split(|byte| *byte == b'\n').filter(|row| !row.is_empty()) {
+            let values: Vec<_> = row.split(|byte| *byte == b'\t').take(2).collect();
+            assert!(of.values[id].may_have(values[0]) && of.values[key].may_have(values[1]), "part {n}");
+            let with = |at: usize, value| cuts.parts.iter().filter(|part| part.values[at].may_have(value)).count();
+            // PostgreSQL fills gaps in earlier pages, so the parts' ranges overlap at their ends.
+            assert!(with(id, values[0]) <= 2, "part {n}");
+            elsewhere += with(key, values[1]) - 1;
+        }
+    }
+    assert_eq!(hex(&whole.finalize()), table.sha256, "the parts are the table");
+    assert!(elsewhere < 90_000 * cuts.parts.len() / 30, "{elsewhere} keys seem to be in a part that lacks them");
 }

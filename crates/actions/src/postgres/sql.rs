@@ -62,6 +62,8 @@ pub(super) enum What {
     AddConstraint { table: String, name: String },
     /// `ALTER TABLE … VALIDATE CONSTRAINT` of a foreign key to `parent`; made by a restore, not found in a dump.
     Validate { table: String, name: String, parent: String },
+    /// `ANALYZE`, or `VACUUM` with it, which cannot be part of a transaction; made by a restore, not found in a dump.
+    Analyze { table: String },
     /// `ALTER TABLE … ENABLE ROW LEVEL SECURITY`.
     EnableRls { table: String },
     /// `ALTER … OWNER TO role`.

@@ -31,6 +31,16 @@ impl Shape {
 }
 
 impl Chunks {
+    /// In the middle of a chunk of which so many bytes are left.
+    pub(crate) fn within(left: u64) -> Self {
+        Self { left, ended: false }
+    }
+
+    /// Bytes that are left of the chunk; 0 when another one follows, or none.
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+
     /// Some bytes of the stream; empty at its end. To be followed by [`Self::consume`].
     pub(crate) fn bytes<'w, R: Read>(
         &mut self,

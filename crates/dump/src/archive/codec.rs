@@ -6,6 +6,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
 use crate::archive::header::Compression;
+use crate::archive::inflate::{Between, Inflate};
 use crate::archive::lz4::Lz4;
 use crate::error::DumpError;
 
@@ -20,6 +21,8 @@ pub(crate) struct Codec {
 enum Kind {
     None,
     Zlib(Box<Decompress>),
+    /// The same, with places to begin at.
+    Inflate(Box<Inflate>),
     Lz4(Box<Lz4>),
     Zstd(Decoder<'static>),
 }
@@ -35,11 +38,34 @@ impl Codec {
         Ok(Self { kind, begun: false, ended: false })
     }
 
+    /// Finds places to begin at in each stream, where streams are in zlib's format.
+    pub(crate) fn with_places(self) -> Self {
+        match self.kind {
+            Kind::Zlib(_) => Self { kind: Kind::Inflate(Box::new(Inflate::new())), ..self },
+            _ => self,
+        }
+    }
+
+    /// Goes on in a zlib stream.
+    pub(crate) fn between(between: &Between) -> Self {
+        let kind = Kind::Inflate(Box::new(Inflate::between(between)));
+        Self { kind, begun: true, ended: false }
+    }
+
+    /// The place that [`Self::decode`] stopped at just now.
+    pub(crate) fn take_between(&mut self) -> Option<Between> {
+        match &mut self.kind {
+            Kind::Inflate(inner) => inner.take_between(),
+            _ => None,
+        }
+    }
+
     /// Makes ready for the next stream.
     pub(crate) fn restart(&mut self) -> Result<(), DumpError> {
         match &mut self.kind {
             Kind::None => {}
             Kind::Zlib(inner) => inner.reset(true),
+            Kind::Inflate(inner) => **inner = Inflate::new(),
             Kind::Lz4(inner) => **inner = Lz4::default(),
             Kind::Zstd(inner) => inner.reinit().map_err(|e| corrupt("zstd", e))?,
         }
@@ -68,6 +94,11 @@ impl Codec {
                 self.ended = status == Status::StreamEnd;
                 let moved = |now: u64, then: u64| usize::try_from(now - then).unwrap_or(0);
                 Ok((moved(inner.total_in(), before.0), moved(inner.total_out(), before.1)))
+            }
+            Kind::Inflate(inner) => {
+                let (taken, made, ended) = inner.decode(input, output).map_err(|e| corrupt("zlib", e))?;
+                self.ended = ended;
+                Ok((taken, made))
             }
             Kind::Lz4(inner) => {
                 let (taken, made, ended) = inner.decode(input, output)?;

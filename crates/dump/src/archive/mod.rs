@@ -5,6 +5,8 @@ mod codec;
 mod entry;
 mod fields;
 mod header;
+mod inflate;
+mod landmark;
 mod lz4;
 mod objects;
 mod payload;
@@ -15,6 +17,7 @@ mod toc;
 
 pub use entry::{DataOffset, Entry, Pass, Section};
 pub use header::{Compression, CreatedAt, Header, Version};
+pub use landmark::{Landmark, Resumed};
 pub use objects::{LargeObjectEvent, LargeObjects};
 pub use reader::{ArchiveReader, Block, BlockSpan};
 pub use rows::RowStream;

@@ -75,6 +75,7 @@ impl<R: Read> LargeObjects<'_, R> {
             codec: &mut *self.codec,
             ratio,
             input: self.input,
+            landmarks: Vec::new(),
         };
         let made = payload.decode(&mut self.buf);
         (self.ratio, self.input) = (payload.ratio, payload.input);

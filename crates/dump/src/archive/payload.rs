@@ -4,6 +4,7 @@ use std::io::{self, Read};
 
 use crate::archive::chunks::{Chunks, Shape};
 use crate::archive::codec::Codec;
+use crate::archive::landmark::Landmark;
 use crate::error::{DumpError, Place};
 use crate::ratio::Ratio;
 use crate::window::Window;
@@ -18,6 +19,8 @@ pub(crate) struct Payload<'a, R> {
     pub(crate) codec: &'a mut Codec,
     pub(crate) ratio: Ratio,
     pub(crate) input: u64,
+    /// Places to begin at that were passed and that nobody took yet.
+    pub(crate) landmarks: Vec<Landmark>,
 }
 
 impl<R: Read> Payload<'_, R> {
@@ -37,16 +40,19 @@ impl<R: Read> Payload<'_, R> {
             self.chunks.consume(self.window, taken);
             self.input += taken as u64;
             self.ratio.check(self.input, made, place)?;
-            if made > 0 {
-                return Ok(made);
-            }
-            if taken == 0 && !self.codec.ended {
+            if let Some(between) = self.codec.take_between() {
+                let (offset, left) = (self.window.offset(), self.chunks.left());
+                self.landmarks.push(Landmark::new(between, offset, left));
+            } else if taken == 0 && made == 0 && !self.codec.ended {
                 let what = if flush {
                     "compressed data without its end"
                 } else {
                     "compressed data that does not go on"
                 };
                 return Err(DumpError::malformed(place, what));
+            }
+            if made > 0 {
+                return Ok(made);
             }
         }
     }

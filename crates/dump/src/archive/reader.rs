@@ -7,6 +7,7 @@ use crate::archive::codec::Codec;
 use crate::archive::entry::{DataOffset, Entry};
 use crate::archive::fields::Fields;
 use crate::archive::header::Header;
+use crate::archive::landmark::{Landmark, Resumed};
 use crate::archive::objects::{LargeObjects, Progress, next_object};
 use crate::archive::payload::Payload;
 use crate::archive::rows::RowStream;
@@ -124,6 +125,21 @@ impl<R: Read> ArchiveReader<R> {
         }
     }
 
+    /// Finds places to begin at in the blocks of tables, where they are in zlib's format; slower to read.
+    #[must_use]
+    pub fn with_landmarks(self) -> Self {
+        Self { codec: self.codec.with_places(), ..self }
+    }
+
+    /// With this archive's table of contents, reads on in a table's block, from a range of the archive that begins where
+    /// the landmark says.
+    pub fn at_landmark<S: Read>(self, input: S, landmark: &Landmark) -> Resumed<S> {
+        let shape = self.shape();
+        let window = Window::from_offset(input, 256 << 10, landmark.offset);
+        let codec = Codec::between(&landmark.between());
+        Resumed { window, chunks: Chunks::within(landmark.left), codec, shape, limits: self.limits }
+    }
+
     /// What the archive says of itself.
     pub fn header(&self) -> &Header {
         &self.header
@@ -179,7 +195,8 @@ impl<R: Read> ArchiveReader<R> {
                 Block::LargeObjects { entry, objects }
             }
             Open::Rows(chunks) => {
-                let payload = Payload { window, chunks, shape, codec, ratio, input: 0 };
+                let payload =
+                    Payload { window, chunks, shape, codec, ratio, input: 0, landmarks: Vec::new() };
                 if entry.is_inserts() {
                     let statements = StatementStream::new(payload, offset, splitter, *limits);
                     Block::Inserts { entry, statements }

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use crate::archive::landmark::Landmark;
 use crate::archive::payload::Payload;
 use crate::error::DumpError;
 use crate::limits::Limits;
@@ -38,6 +39,16 @@ impl<'a, R: Read> RowStream<'a, R> {
                 Ok(None)
             }
         }
+    }
+
+    /// The places to begin at that were passed since the last call, in their order.
+    pub fn landmarks(&mut self) -> Vec<Landmark> {
+        std::mem::take(&mut self.window.source_mut().landmarks)
+    }
+
+    /// How far the archive was read: everything given out so far stands before this byte.
+    pub fn archive_offset(&mut self) -> u64 {
+        self.window.source_mut().window.offset()
     }
 
     /// Behind the end mark pg_dump writes empty lines, and nothing else.

@@ -43,7 +43,7 @@ impl Case {
 }
 
 pub(super) fn extract(options: &Options) -> Result<(), Failure> {
-    let setting = Setting::new(&options.common)?;
+    let setting = Setting::new(&options.common, None)?;
     let (mut cases, mut peers) = (Vec::new(), [Vec::new(), Vec::new()]);
     for round in 0..options.common.rounds {
         if !options.no_peers || round == 0 {

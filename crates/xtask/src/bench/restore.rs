@@ -27,6 +27,9 @@ pub(crate) struct Options {
     /// Which ways, by commas: ours-plain, ours-archive, psql, j2, j4.
     #[arg(long, value_delimiter = ',', default_value = "ours-plain,psql,ours-archive,j4,j2", value_parser = arm)]
     arms: Vec<Arm>,
+    /// How many connections ours loads over; by itself it decides that.
+    #[arg(long)]
+    jobs: Option<u32>,
     /// Also kill ours at 90 % of the dump and measure how long the resume takes.
     #[arg(long)]
     resume: bool,
@@ -78,7 +81,7 @@ pub(super) struct Setting {
 
 impl Setting {
     /// Starts the servers and brings the dumps to the bucket.
-    pub(super) fn new(common: &Common) -> Result<Self, Failure> {
+    pub(super) fn new(common: &Common, jobs: Option<u32>) -> Result<Self, Failure> {
         let binary = product(common.binary.as_ref())?;
         let server = Server::start(&folder().join("postgres"))?;
         let shape = Shape { bytes: common.size, skew: common.skew };
@@ -87,11 +90,12 @@ impl Setting {
         let plain = world.upload(&set.plain, "plain.sql.gz", !common.no_store_checksum)?;
         let archive = world.upload(&set.archive, "archive.dump", !common.no_store_checksum)?;
         world.write_environments(&server)?;
+        let jobs = jobs.map(|jobs| format!("      jobs: {jobs}\n")).unwrap_or_default();
         for (name, backup) in [("plain", &plain), ("archive", &archive)] {
             let steps = format!(
                 "  - id: database\n    uses: postgres.create_database\n    with: {{ server: \"{{{{ connections.server }}}}\", \
                  name: {TARGET}, template: template0 }}\n  - id: restore\n    uses: postgres.restore\n    with:\n      \
-                 backup: {backup}\n      into: \"{{{{ steps.database.connection }}}}\"\n"
+                 backup: {backup}\n      into: \"{{{{ steps.database.connection }}}}\"\n{jobs}"
             );
             world.write_runbook(name, &steps)?;
         }
@@ -185,7 +189,7 @@ struct Series {
 }
 
 pub(super) fn restore(options: &Options) -> Result<(), Failure> {
-    let setting = Setting::new(&options.common)?;
+    let setting = Setting::new(&options.common, options.jobs)?;
     let rounds = options.common.rounds;
     let mut series: Vec<(Arm, Series)> = options.arms.iter().map(|arm| (*arm, Series::default())).collect();
     for round in 0..rounds {

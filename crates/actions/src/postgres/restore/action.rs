@@ -21,6 +21,7 @@ use super::markers::{self, Status};
 use super::params::{RestoreOutputs, RestoreParams, Skipped, Verify};
 use super::phases::Phases;
 use super::platform::{Ground, Profile, VERSION};
+use super::width::Width;
 use super::{empty, feed, lanes, verify};
 
 /// Chunks between the reading thread and the loader.
@@ -445,6 +446,7 @@ impl<'a> Job<'a> {
         let tap = self.read(info).await?;
         let there = markers::chunks(&self.session, &restore.key).await?;
         let lanes = lanes::open(self.ctx, &self.session, &self.params.into, self.params.jobs).await?;
+        let width = Width::new(lanes.len(), self.params.jobs.is_some());
         let shared = Shared {
             ctx: self.ctx,
             ground: self.ground(&restore.before),
@@ -458,7 +460,7 @@ impl<'a> Job<'a> {
         let reader =
             tokio::task::spawn_blocking(move || feed::feed(source, chunk_bytes, send, bound, runtime));
         let priority = self.params.priority.iter().map(|table| known_as(table)).collect();
-        let mut loader = Loader::new(&shared, &self.session, tap.clone(), priority);
+        let mut loader = Loader::new(&shared, &self.session, tap.clone(), width, priority);
         loader.tally.phases = Phases::since(self.began);
         if !shared.replica && !restore.before.relations.is_empty() {
             let left = Skipped {

@@ -13,7 +13,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::postgres::sql::{What, ends_transaction, what};
 
-use super::rewrite::{foreign_key_in_two, foreign_key_parent, index_of_key, is_plain_table, key_in_two};
+use super::put_off::{Place, PutOff};
+use super::rewrite::{
+    IndexKind, foreign_key_in_two, foreign_key_parent, index_kind, index_of_key, is_plain_table,
+    key_in_two,
+};
 
 /// Statements of one transaction: a small one costs a round trip and an fsync, a long one a long rollback.
 const WEIGHT_MAX: usize = 200;
@@ -149,10 +153,11 @@ pub(super) struct Batcher {
     copy: Option<OpenCopy>,
     /// Bytes of rows, a table.
     loaded: HashMap<Arc<str>, u64>,
+    /// Tables whose rows came after what the planner knows of them.
+    fresh: Vec<Arc<str>>,
     /// Tables that the dump makes, and that are not partitioned.
     plain: HashSet<String>,
-    /// Checks of foreign keys, which wait for everything else.
-    checks: Vec<Line>,
+    put_off: PutOff,
 }
 
 struct OpenCopy {
@@ -196,8 +201,9 @@ impl Batcher {
             open_object: None,
             copy: None,
             loaded: HashMap::new(),
+            fresh: Vec::new(),
             plain: HashSet::new(),
-            checks: Vec::new(),
+            put_off: PutOff::default(),
         }
     }
 
@@ -218,7 +224,7 @@ impl Batcher {
             // Large objects of a plain dump are written inside BEGIN and COMMIT: descriptors live in one
             // transaction. The chunk's own transaction takes their place.
             What::Begin => {
-                self.flush()?;
+                self.builds()?;
                 self.in_transaction = true;
                 return Ok(());
             }
@@ -237,20 +243,36 @@ impl Batcher {
             What::Create { kind: "table", name, .. } if is_plain_table(sql) => {
                 self.plain.insert(name.clone());
             }
-            // From here on statements see, or act on, what the checks are about.
-            What::Create { kind: "event trigger", .. } | What::On { verb: "refresh", .. } => self.checks()?,
+            What::Insert { table } => self.filled(&table.as_str().into(), sql.len()),
             What::LargeObject if sql.contains("lo_open") => self.open_object = Some(sql.to_string()),
             What::LargeObject if sql.contains("lo_close") => self.open_object = None,
             _ => {}
         }
         let sql = sql.trim().trim_end_matches(';');
         let made = Line { sql: sql.to_string(), line, object: object.map(Into::into), what };
-        if let What::AddConstraint { table, .. } = &made.what
-            && self.plain.contains(table)
-        {
-            return self.constraint(table.clone(), made);
+        match self.put_off.place(&made) {
+            Place::First => {}
+            Place::BehindAttaches => self.attaches()?,
+            Place::Waits => {
+                self.put_off.wait(made);
+                return Ok(());
+            }
+            Place::Last => self.release()?,
         }
-        self.take(made)
+        match &made.what {
+            What::AddConstraint { table, .. } if self.plain.contains(table) => {
+                self.constraint(table.clone(), made)
+            }
+            What::Create { kind: "index", on: Some(table), .. }
+                if self.plain.contains(table)
+                    && self.is_big(table)
+                    && !index_kind(&made.sql).is_unique =>
+            {
+                self.put_off.build(made);
+                Ok(())
+            }
+            _ => self.take(made),
+        }
     }
 
     /// A constraint of a plain table: in two steps where that pays.
@@ -260,14 +282,15 @@ impl Batcher {
             let Some(two) = two else { return self.take(line) };
             let What::AddConstraint { table, name } = line.what.clone() else { return self.take(line) };
             let check = What::Validate { table, name, parent };
-            self.checks.push(Line { sql: two.second, what: check, ..line.clone() });
+            self.put_off.check(Line { sql: two.second, what: check, ..line.clone() });
             return self.take(Line { sql: two.first, ..line });
         }
         match key_in_two(&line.sql) {
             Some(two) if self.is_big(&table) => {
                 let index = index_of_key(&table, &two);
                 self.take(Line { sql: two.first, what: index, ..line.clone() })?;
-                self.take(Line { sql: two.second, ..line })
+                self.put_off.attach(Line { sql: two.second, ..line });
+                Ok(())
             }
             _ => self.take(line),
         }
@@ -290,7 +313,12 @@ impl Batcher {
         match &line.what {
             What::Insert { .. } => (Sort::Insert, 0, 0),
             What::Setval { .. } => (Sort::Beside, 0, 1),
-            What::Create { kind: "index", on: Some(table), .. } | What::Validate { table, .. } => of(table),
+            What::Create { kind: "index", on: Some(table), .. } => {
+                let (sort, about, weight) = of(table);
+                let IndexKind { slowness, .. } = index_kind(&line.sql);
+                (sort, about.saturating_mul(slowness), weight)
+            }
+            What::Validate { table, .. } | What::Analyze { table } => of(table),
             What::AddConstraint { table, .. } => {
                 let known = foreign_key_parent(&line.sql).is_none_or(|parent| self.plain.contains(&parent));
                 if known && self.plain.contains(table) { of(table) } else { (Sort::InOrder, 0, HEAVY) }
@@ -324,12 +352,39 @@ impl Batcher {
         self.cut_object(number)
     }
 
-    /// The checks of foreign keys that were put off.
-    fn checks(&mut self) -> Result<(), Halt> {
-        for check in std::mem::take(&mut self.checks) {
-            self.take(check)?;
+    /// The constraints that use an index and were put off.
+    fn attaches(&mut self) -> Result<(), Halt> {
+        self.put_off.take_attaches().into_iter().try_for_each(|line| self.take(line))
+    }
+
+    /// The builds of indexes that were put off.
+    pub(super) fn builds(&mut self) -> Result<(), Halt> {
+        self.attaches()?;
+        self.flush()?;
+        self.put_off.take_builds().into_iter().try_for_each(|line| self.take(line))
+    }
+
+    /// Everything that was put off. Checks take several times as long where the server does not know that it may go by
+    /// an index alone, which is what the VACUUM is for: only a table's first chunk was frozen.
+    pub(super) fn release(&mut self) -> Result<(), Halt> {
+        self.builds()?;
+        for table in std::mem::take(&mut self.fresh) {
+            let big = self.is_big(&table);
+            let verb = if big { "VACUUM (ANALYZE, INDEX_CLEANUP off, TRUNCATE off)" } else { "ANALYZE" };
+            let what = What::Analyze { table: table.to_string() };
+            self.take(Line { sql: format!("{verb} {table}"), line: 0, object: None, what })?;
         }
+        self.flush()?;
+        self.put_off.take_rest().into_iter().try_for_each(|line| self.take(line))?;
         self.flush()
+    }
+
+    /// Rows of a table came.
+    fn filled(&mut self, table: &Arc<str>, bytes: usize) {
+        *self.loaded.entry(table.clone()).or_default() += bytes as u64;
+        if !self.fresh.contains(table) {
+            self.fresh.push(table.clone());
+        }
     }
 
     /// Ends a transaction, also in the middle of a large object: the next one opens it again and goes to
@@ -355,20 +410,15 @@ impl Batcher {
         self.chunk(Chunk::Lines(lines), about)
     }
 
-    /// Sends everything that was put off: the dump is at its end.
-    pub(super) fn end(&mut self) -> Result<(), Halt> {
-        self.flush()?;
-        self.checks()
-    }
 
     /// A COPY begins, with the line of its first row.
     pub(super) fn copy_start(&mut self, copy: &str, table: &str, line: u64) -> Result<(), Halt> {
-        self.flush()?;
+        self.builds()?;
         let table: Arc<str> = table.into();
         self.send(Item::Table(table.clone()))?;
         let copy = copy.trim().trim_end_matches(';').into();
         let first = !self.loaded.contains_key(&table);
-        self.loaded.entry(table.clone()).or_default();
+        self.filled(&table, 0);
         self.copy = Some(OpenCopy { copy, table, line, first, chunk: None });
         Ok(())
     }
@@ -449,7 +499,7 @@ impl Batcher {
 
     /// A piece of a large object.
     pub(super) fn large_object(&mut self, oid: u32, data: Vec<u8>) -> Result<(), Halt> {
-        self.flush()?;
+        self.builds()?;
         self.chunk(Chunk::LargeObject { oid, data: data.into() }, 0)
     }
 }
@@ -588,7 +638,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_goes_alone_and_checks_wait_for_the_rest() {
+    fn what_is_long_goes_alone_and_behind_what_is_small() {
         let (mut batcher, read) = batcher(1000);
         let mut say = |sql: &str| batcher.statement(sql, 1, None).unwrap();
         say("CREATE TABLE public.big (id int);");
@@ -606,20 +656,21 @@ mod tests {
         say("ALTER TABLE ONLY public.big ADD CONSTRAINT p FOREIGN KEY (id) REFERENCES public.parts(id);");
         say("CREATE POLICY own ON public.big;");
         say("REFRESH MATERIALIZED VIEW public.m;");
-        batcher.end().unwrap();
+        batcher.release().unwrap();
         drop(batcher);
         let chunks: Vec<_> = read.lines().into_iter().map(|lines| lines.join("; ")).collect();
         let wanted = [
             "CREATE TABLE public.big (id int); CREATE TABLE public.small (id int); CREATE TABLE public.parts (id int) \
              PARTITION BY LIST (id)",
             "CREATE UNIQUE INDEX big_pkey ON public.big USING btree (id)",
-            "ALTER TABLE ONLY public.big ADD CONSTRAINT big_pkey PRIMARY KEY USING INDEX big_pkey; \
-             ALTER TABLE ONLY public.small ADD CONSTRAINT small_pkey PRIMARY KEY (id)",
+            "ALTER TABLE ONLY public.small ADD CONSTRAINT small_pkey PRIMARY KEY (id)",
             "ALTER TABLE ONLY public.parts ADD CONSTRAINT parts_pkey PRIMARY KEY (id)",
-            "CREATE INDEX big_i ON public.big USING btree (id)",
-            "ALTER TABLE ONLY public.big ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES public.small(id) NOT VALID",
+            "ALTER TABLE ONLY public.big ADD CONSTRAINT big_pkey PRIMARY KEY USING INDEX big_pkey; \
+             ALTER TABLE ONLY public.big ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES public.small(id) NOT VALID",
             "ALTER TABLE ONLY public.big ADD CONSTRAINT p FOREIGN KEY (id) REFERENCES public.parts(id); \
              CREATE POLICY own ON public.big",
+            "CREATE INDEX big_i ON public.big USING btree (id)",
+            "VACUUM (ANALYZE, INDEX_CLEANUP off, TRUNCATE off) \"public\".\"big\"",
             "ALTER TABLE public.big VALIDATE CONSTRAINT f",
             "REFRESH MATERIALIZED VIEW public.m",
         ];

@@ -96,6 +96,7 @@ pub(super) fn object(line: &Line) -> String {
         What::Create { kind, name, on: Some(table) } => format!("{kind} {} on {}", plain(name), plain(table)),
         What::Create { kind, name, .. } => format!("{kind} {}", plain(name)),
         What::AddConstraint { table, name } => format!("constraint {} on {}", plain(name), plain(table)),
+        What::Analyze { table } => format!("the statistics of {}", plain(table)),
         What::Validate { table, name, .. } => format!("constraint {} on {}", plain(name), plain(table)),
         What::EnableRls { table } => format!("row-level security of {}", plain(table)),
         What::Owner { kind, name, role } => format!("owner {} of {kind} {}", plain(role), plain(name)),

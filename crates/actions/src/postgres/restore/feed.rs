@@ -1,6 +1,5 @@
 //! The thread that reads a dump: takes plain text and archives to the same chunks. Touches no database.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use runbook_dump::order::{Part, Plan};
@@ -12,10 +11,11 @@ use runbook_dump::{
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::postgres::split::statements;
-use crate::postgres::sql::{What, qualified, what};
+use crate::postgres::sql::qualified;
 use crate::s3::Tap;
 
 use super::batch::{Batcher, Halt, Item};
+use super::early::Early;
 
 /// Reads the dump to its end or to its first fault, and hands everything over. Blocks.
 pub(super) fn feed(
@@ -71,7 +71,7 @@ fn plain(mut reader: SqlReader<Source>, batcher: &mut Batcher) -> Result<(), Hal
             Event::Complete => complete = true,
         }
     }
-    batcher.end()?;
+    batcher.release()?;
     if complete {
         batcher.send(Item::Complete)?;
     }
@@ -87,7 +87,11 @@ fn archive(mut reader: ArchiveReader<Source>, chunk_bytes: usize, batcher: &mut 
     for entry in plan.part(Part::PreData) {
         text(batcher, &script.entry(entry), Some(entry))?;
     }
-    let mut indexes = Indexes::of(plan.part(Part::PostData));
+    // Several blocks may fill the root of a partitioned table.
+    let rows = toc.iter().filter(|entry| !entry.is_via_partition_root()).filter_map(|entry| {
+        entry.copy().map(|copy| table_name(&copy.table, entry.namespace.as_deref()))
+    });
+    let mut early = Early::of(rows.collect(), plan.part(Part::PostData));
     while let Some(block) = reader.next_block()? {
         match block {
             Block::Table { entry, mut rows } => {
@@ -101,9 +105,10 @@ fn archive(mut reader: ArchiveReader<Source>, chunk_bytes: usize, batcher: &mut 
                     batcher.copy_rows(piece)?;
                 }
                 batcher.copy_end()?;
-                for entry in indexes.take(&table) {
+                for entry in early.loaded(&table) {
                     text(batcher, &script.entry(entry), Some(entry))?;
                 }
+                batcher.builds()?;
             }
             Block::Inserts { mut statements, .. } => {
                 while let Some(statement) = statements.next_statement()? {
@@ -114,39 +119,12 @@ fn archive(mut reader: ArchiveReader<Source>, chunk_bytes: usize, batcher: &mut 
         }
     }
     for part in [Part::Data, Part::PostData, Part::Acl, Part::Refresh] {
-        for entry in plan.part(part).filter(|entry| !indexes.taken.contains(&entry.dump_id)) {
+        for entry in plan.part(part).filter(|entry| !early.came(entry)) {
             text(batcher, &script.entry(entry), Some(entry))?;
         }
     }
-    batcher.end()?;
+    batcher.release()?;
     batcher.send(Item::Complete)
-}
-
-/// Indexes and keys of tables, which are built as soon as the table's rows are in. They need nothing that comes after
-/// rows; what needs them stands in its place, behind all rows.
-struct Indexes<'a> {
-    waiting: HashMap<String, Vec<&'a Entry>>,
-    taken: HashSet<u32>,
-}
-
-impl<'a> Indexes<'a> {
-    fn of(entries: impl Iterator<Item = &'a Entry>) -> Self {
-        let mut waiting: HashMap<String, Vec<&'a Entry>> = HashMap::new();
-        for entry in entries.filter(|entry| matches!(entry.desc.as_str(), "INDEX" | "CONSTRAINT")) {
-            if let What::Create { on: Some(table), .. } | What::AddConstraint { table, .. } =
-                what(&entry.defn)
-            {
-                waiting.entry(table).or_default().push(entry);
-            }
-        }
-        Self { waiting, taken: HashSet::new() }
-    }
-
-    fn take(&mut self, table: &str) -> Vec<&'a Entry> {
-        let now = self.waiting.remove(table).unwrap_or_default();
-        self.taken.extend(now.iter().map(|entry| entry.dump_id));
-        now
-    }
 }
 
 /// The statements of one entry.

@@ -99,6 +99,13 @@ impl Lane {
         self.settings = settings.len();
         let key = &shared.ctx.key;
         match load {
+            Load::Lines(lines) if lines.iter().all(|line| matches!(line.what, What::Analyze { .. })) => {
+                for line in &lines {
+                    self.send(&line.sql, || object(line)).await?;
+                }
+                self.send(&markers::mark(key, seq, &made), || "a marker".into()).await?;
+                Ok(Carried { made, ..Carried::default() })
+            }
             Load::Lines(lines) => {
                 let mut carried = Carried { made, ..Carried::default() };
                 if !self.at_once(key, seq, &lines, &mut carried.made).await? {
@@ -124,11 +131,8 @@ impl Lane {
         timed(self.session.client.batch_execute(sql), || format!("set up `{}`", self.session.label)).await
     }
 
-    /// Has the planner learn about a table, and counts its rows; without those of tables that inherit from it where it
-    /// has `own` ones.
+    /// Counts a table's rows; without those of tables that inherit from it where it has `own` ones.
     pub(super) async fn counted(&self, table: &str, own: bool) -> Result<u64, ActionError> {
-        // A table of somebody else's is left out by the server with a warning.
-        self.send(&format!("analyze {table}"), || format!("the statistics of {}", plain(table))).await?;
         if own { count_only(&self.session, table).await } else { count(&self.session, table).await }
     }
 

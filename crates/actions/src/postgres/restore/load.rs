@@ -2,6 +2,7 @@
 //! over a [`Lane`]'s. Knows what is there already and what a platform owns; does not know where the bytes come from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use runbook_core::action::{ActionError, Progress};
@@ -21,9 +22,10 @@ use super::markers;
 use super::params::Skipped;
 use super::phases::{Phase, Phases};
 use super::platform::Decision;
-use super::schedule::Queue;
-use super::ties::Ties;
+use super::schedule::{Queue, Started};
+use super::ties::{Ties, WORK};
 use super::verify::Expected;
+use super::width::Width;
 
 /// How often the run's own journal hears of it; each time costs a durable write.
 const CHECKPOINT_CHUNKS: u64 = 32;
@@ -48,6 +50,7 @@ pub(super) struct Loader<'a> {
     /// The dump's settings so far; each connection takes them on.
     settings: Vec<String>,
     queue: Queue<Part>,
+    width: Width,
     /// Where the parts begin that connections are at.
     under_way: Vec<u64>,
     reported: u64,
@@ -95,7 +98,13 @@ enum Going {
 }
 
 impl<'a> Loader<'a> {
-    pub(super) fn new(shared: &'a Shared<'a>, session: &'a Session, tap: Tap, priority: Vec<String>) -> Self {
+    pub(super) fn new(
+        shared: &'a Shared<'a>,
+        session: &'a Session,
+        tap: Tap,
+        width: Width,
+        priority: Vec<String>,
+    ) -> Self {
         Self {
             shared,
             session,
@@ -105,6 +114,7 @@ impl<'a> Loader<'a> {
             ties: Ties::default(),
             settings: Vec::new(),
             queue: Queue::default(),
+            width,
             under_way: Vec::new(),
             reported: 0,
             settled: false,
@@ -130,7 +140,7 @@ impl<'a> Loader<'a> {
         let mut going = Going::On;
         loop {
             while !idle.is_empty()
-                && let Some(started) = self.queue.start()
+                && let Some(started) = self.start(running.len())
             {
                 let Some(mut lane) = idle.pop() else { break };
                 let (ticket, part) = (started.ticket, started.part);
@@ -185,6 +195,15 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// The part that comes next, if there is a connection for it.
+    fn start(&mut self, running: usize) -> Option<Started<Part>> {
+        let wanted = match self.queue.next()?.phase {
+            Phase::Rows => self.width.for_rows(),
+            _ => self.width.for_others(),
+        };
+        if running < wanted { self.queue.start() } else { None }
+    }
+
     /// A stop was asked for: what is in flight is whole chunks, and they are let in.
     async fn stop<F: Future<Output = Over>>(&mut self, running: &mut FuturesUnordered<F>) -> Stopped {
         self.queue.give_up();
@@ -227,6 +246,12 @@ impl<'a> Loader<'a> {
         // The reader says why in a moment.
         if carried.unfinished {
             return Ok(());
+        }
+        if over.phase == Phase::Rows {
+            let more = self.queue.waiting() > 0;
+            for (table, rows) in &carried.made.rows {
+                self.width.loaded(table, *rows, more, Instant::now());
+            }
         }
         for what in &carried.left {
             self.tally.expected.forget(what);
@@ -284,7 +309,7 @@ impl<'a> Loader<'a> {
     fn put(&mut self, seq: u64, needs: Needs, load: Load, sum: String) {
         let made = markers::Chunk { sum, ..markers::Chunk::default() };
         let (settings, from) = (self.settings.len(), self.tap.bytes_read());
-        self.queue.push(needs, 0, Part { seq, load, made, settings, phase: Phase::Rows, from });
+        self.push(needs, 0, Part { seq, load, made, settings, phase: Phase::Rows, from });
     }
 
     /// For whoever looks at the run; the target's markers decide what is done.
@@ -392,6 +417,7 @@ impl<'a> Loader<'a> {
             }
             match self.shared.ground.decide(&line.what) {
                 Decision::Run => kept.push(line),
+                Decision::Skip(_) if matches!(line.what, What::Analyze { .. }) => {}
                 Decision::Skip(reason) => {
                     made.skipped.push(Skipped { object: object(&line), reason: reason.into() })
                 }
@@ -418,12 +444,21 @@ impl<'a> Loader<'a> {
         let phase = kept.iter().map(Phase::of).max().unwrap_or(Phase::Schema);
         let first = kept.iter().any(|line| self.comes_first(line));
         let weight = if first { u64::MAX } else { about };
-        self.queue.push(
+        let from = self.tap.bytes_read();
+        self.push(
             needs,
             weight,
-            Part { seq, load: Load::Lines(kept), made, settings: before, phase, from: self.tap.bytes_read() },
+            Part { seq, load: Load::Lines(kept), made, settings: before, phase, from },
         );
         Ok(())
+    }
+
+    fn push(&mut self, needs: Needs, weight: u64, part: Part) {
+        let needs = match part.phase {
+            Phase::References => needs,
+            _ => needs.and(Needs::lock(WORK, Mode::RowExclusive)),
+        };
+        self.queue.push(needs, weight, part);
     }
 
     fn comes_first(&self, line: &Line) -> bool {

@@ -5,13 +5,16 @@
 //! | `params`   | what it takes and gives                                   |
 //! | `action`   | decides what may be touched, and when success may be said |
 //! | `feed`     | a thread that reads the dump                              |
+//! | `early`    | what of an archive's end comes as soon as rows are in       |
 //! | `batch`    | cuts it into chunks, always at the same places            |
 //! | `rewrite`  | takes constraints apart into what is long and what locks  |
+//! | `put_off`  | what comes when everything small stands                   |
 //! | `locks`    | which chunks may go side by side                          |
 //! | `ties`     | which tables keep an order of their own                   |
 //! | `schedule` | which one comes next                                      |
 //! | `load`     | keeps several connections at work                         |
 //! | `lane`     | one of them: carries a chunk over, with its marker        |
+//! | `width`    | how many connections are at work at once                  |
 //! | `lanes`    | opens as many of them as the server has room for          |
 //! | `phases`   | when what was over                                        |
 //! | `fault`    | why a restore stops                                       |
@@ -30,6 +33,7 @@
 
 mod action;
 mod batch;
+mod early;
 mod empty;
 mod fault;
 mod feed;
@@ -42,10 +46,12 @@ mod markers;
 mod params;
 mod phases;
 mod platform;
+mod put_off;
 mod rewrite;
 mod schedule;
 mod ties;
 mod verify;
+mod width;
 
 #[cfg(test)]
 mod tests;

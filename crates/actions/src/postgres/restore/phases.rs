@@ -16,7 +16,7 @@ pub(super) enum Phase {
     Schema,
     /// Rows and large objects.
     Rows,
-    /// Indexes, keys and unique constraints.
+    /// Indexes, keys and unique constraints, and what the planner knows of tables.
     Indexes,
     /// Foreign keys that are checked.
     References,
@@ -26,7 +26,7 @@ impl Phase {
     pub(super) fn of(line: &Line) -> Self {
         match &line.what {
             What::Insert { .. } | What::LargeObject | What::Setval { .. } => Self::Rows,
-            What::Create { kind: "index", .. } | What::AddConstraint { .. } => Self::Indexes,
+            What::Create { kind: "index", .. } | What::AddConstraint { .. } | What::Analyze { .. } => Self::Indexes,
             What::Validate { .. } => Self::References,
             _ => Self::Schema,
         }

@@ -124,7 +124,7 @@ impl Ground<'_> {
             {
                 Skip("it is there")
             }
-            What::Insert { table } | What::Copy { table } => self.rows(table),
+            What::Insert { table } | What::Copy { table } | What::Analyze { table } => self.rows(table),
             _ if self.profile == Profile::Plain => Run,
             What::Create { kind, name, on } => self.create(kind, name, on.as_deref()),
             What::AddConstraint { table, .. } | What::Validate { table, .. } | What::EnableRls { table }

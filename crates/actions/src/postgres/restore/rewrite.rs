@@ -155,6 +155,30 @@ pub(super) fn refers(create: &str) -> bool {
     Words::new(create).any(|token| matches!(token, Token::Word(word) if word == "references"))
 }
 
+/// What the build of an index is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct IndexKind {
+    /// It takes each key only once.
+    pub(super) is_unique: bool,
+    /// About how many times as long it takes as a btree.
+    pub(super) slowness: u64,
+}
+
+/// Reads a `CREATE INDEX`.
+pub(super) fn index_kind(create: &str) -> IndexKind {
+    let mut words = Words::new(create);
+    let mut is = |wanted: &str| matches!(words.next(), Some(Token::Word(word)) if word == wanted);
+    let is_unique = is("create") && is("unique");
+    let method = words.skip_while(|token| !matches!(token, Token::Word(word) if word == "using")).nth(1);
+    let is_quick = |method: &str| matches!(method, "btree" | "hash" | "brin");
+    let slowness = match method {
+        Some(Token::Word(method)) if is_quick(&method) => 1,
+        // GIN, GiST, and the indexes of vectors.
+        _ => 8,
+    };
+    IndexKind { is_unique, slowness }
+}
+
 /// What the index of [`key_in_two`] is.
 pub(super) fn index_of_key(table: &str, index: &InTwo) -> What {
     match what(&index.first) {
@@ -316,6 +340,17 @@ mod tests {
             refers("CREATE TABLE a (x int REFERENCES b)")
                 && !refers("CREATE TABLE a (x text DEFAULT 'references')")
         );
+    }
+
+    #[test]
+    fn the_kind_of_an_index_is_read_from_its_statement() {
+        let kind = |create| {
+            let IndexKind { is_unique, slowness } = index_kind(create);
+            (is_unique, slowness)
+        };
+        assert_eq!(kind("-- Name: i\nCREATE INDEX i ON public.t USING gin (a jsonb_path_ops)"), (false, 8));
+        assert_eq!(kind("CREATE INDEX \"using\" ON public.t USING btree (gin)"), (false, 1));
+        assert_eq!(kind("CREATE UNIQUE INDEX gin ON public.t USING btree (a)"), (true, 1));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::locks::Needs;
 pub(super) struct Queue<T> {
     waiting: VecDeque<Waiting<T>>,
     running: Vec<(u64, Needs)>,
-    next: u64,
+    tickets: u64,
 }
 
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(super) struct Started<T> {
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), running: Vec::new(), next: 0 }
+        Self { waiting: VecDeque::new(), running: Vec::new(), tickets: 0 }
     }
 }
 
@@ -59,6 +59,19 @@ impl<T> Queue<T> {
 
     /// The part to start now; none while each that waits conflicts with one before it.
     pub(super) fn start(&mut self) -> Option<Started<T>> {
+        let started = self.waiting.remove(self.best()?)?;
+        let ticket = self.tickets;
+        self.tickets += 1;
+        self.running.push((ticket, started.needs));
+        Some(Started { ticket, part: started.part })
+    }
+
+    /// What [`Self::start`] would start.
+    pub(super) fn next(&self) -> Option<&T> {
+        self.waiting.get(self.best()?).map(|waiting| &waiting.part)
+    }
+
+    fn best(&self) -> Option<usize> {
         let mut best: Option<(usize, u64)> = None;
         for (at, one) in self.waiting.iter().enumerate() {
             let ahead = self.running.iter().map(|(_, needs)| needs);
@@ -72,11 +85,7 @@ impl<T> Queue<T> {
                 break;
             }
         }
-        let started = self.waiting.remove(best?.0)?;
-        let ticket = self.next;
-        self.next += 1;
-        self.running.push((ticket, started.needs));
-        Some(Started { ticket, part: started.part })
+        best.map(|(at, _)| at)
     }
 
     /// A part is over.

@@ -10,6 +10,15 @@ use super::locks::{Mode, Needs};
 use super::platform::Ground;
 use super::rewrite::{foreign_key_parent, is_plain_table, refers};
 
+/// What all parts of a restore but checks of foreign keys share, and what has to wait for them all takes alone. Stands
+/// in the place of a table; no table is called that, since their names are quoted.
+pub(super) const WORK: &str = "work";
+
+/// What is known of a table's rows, also in the place of a table.
+fn statistics(table: &str) -> String {
+    format!("statistics of {table}")
+}
+
 /// Tables whose rows do not just go in.
 #[derive(Debug, Default)]
 pub(super) struct Ties {
@@ -69,14 +78,26 @@ impl Ties {
             What::AddConstraint { table, .. } if self.own.contains(table) => {
                 match foreign_key_parent(&line.sql) {
                     None => Needs::lock(table, Mode::AccessExclusive),
-                    Some(parent) if self.own.contains(&parent) => Needs::lock(table, Mode::ShareRowExclusive)
-                        .and(Needs::lock(&parent, Mode::ShareRowExclusive)),
+                    // Unchecked, which is not to be had of a partitioned one.
+                    Some(parent)
+                        if self.own.contains(&parent)
+                            || ground.was_there(&parent) && line.sql.ends_with(" NOT VALID") =>
+                    {
+                        Needs::lock(table, Mode::ShareRowExclusive)
+                            .and(Needs::lock(&parent, Mode::ShareRowExclusive))
+                    }
                     Some(_) => Needs::Everything,
                 }
             }
-            What::Validate { table, parent, .. } => {
-                Needs::lock(table, Mode::ShareUpdateExclusive).and(Needs::lock(parent, Mode::RowShare))
-            }
+            What::Analyze { table } => Needs::lock(table, Mode::ShareUpdateExclusive)
+                .and(Needs::lock(&statistics(table), Mode::AccessExclusive)),
+            // Goes by the statistics of both tables.
+            What::Validate { table, parent, .. } => Needs::lock(table, Mode::ShareUpdateExclusive)
+                .and(Needs::lock(parent, Mode::RowShare))
+                .and(Needs::lock(&statistics(table), Mode::RowShare))
+                .and(Needs::lock(&statistics(parent), Mode::RowShare)),
+            // Reads what it likes, and is not changed by checks.
+            What::On { verb: "refresh", .. } => Needs::lock(WORK, Mode::ShareRowExclusive),
             _ => Needs::Everything,
         }
     }

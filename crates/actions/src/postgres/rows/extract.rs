@@ -88,7 +88,7 @@ pub struct ExtractOutputs {
     /// Bytes read of the backup and what lies beside it.
     pub bytes_read: u64,
     /// What proved the bytes: `store` (the store's own checksum of the object equals the recorded one), `index` (a
-    /// checksum of this table, in an index that has a recorded checksum), `whole` (all was read and hashed), `load`
+    /// checksum of this table or of the parts that were read, in an index that has a recorded checksum), `whole` (all was read and hashed), `load`
     /// (they were when the database was loaded).
     pub verified_by: String,
     /// The moment whose data it is, as well as it is known.

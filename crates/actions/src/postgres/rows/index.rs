@@ -2,12 +2,13 @@
 //! written it: it is held to the dump's recorded checksum, and what is read by it must prove itself.
 
 use runbook_core::action::{ActionError, Context};
+use runbook_dump::Cuts;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::s3::{Location, Store};
 
-/// A table takes some 200 bytes; more is no index.
+/// A table takes some 200 bytes, a large one with its parts some megabytes; more is no index.
 const INDEX_BYTES_MAX: usize = 32 << 20;
 /// A `.sha256` file holds one line.
 const SUM_BYTES_MAX: usize = 64 << 10;
@@ -43,6 +44,9 @@ pub(super) struct IndexedTable {
     pub(super) length: u64,
     /// sha256 of the rows as COPY text, without the end mark.
     pub(super) sha256: String,
+    /// Parts of the rows that can be read one without the other.
+    #[serde(default)]
+    pub(super) cuts: Option<Cuts>,
 }
 
 impl Index {

@@ -4,7 +4,8 @@
 use std::io::Read;
 
 use runbook_dump::{
-    ArchiveReader, Block, Dump, DumpError, Event, Insert, Kind, Limits, QualifiedName, Schema, SqlReader,
+    ArchiveReader, Block, CutPart, Dump, DumpError, Event, Insert, Kind, Limits, QualifiedName, RowStream, Schema,
+    SqlReader,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -162,6 +163,52 @@ fn archive<R: Read>(
     }
     seen.whole = true;
     Ok(seen)
+}
+
+/// Shows a picker, which has begun, the rows of one part of a table whose block begins at that byte; false when they are not what the index says.
+pub(super) fn part_of_block<R: Read, H: Read>(
+    head: ArchiveReader<H>,
+    input: R,
+    block: u64,
+    part: &CutPart,
+    picker: &mut Picker,
+) -> Result<bool, Halt> {
+    match &part.begin {
+        Some(landmark) => {
+            let mut resumed = head.at_landmark(input, landmark);
+            let skip = part.text.checked_sub(landmark.text);
+            skip.map_or(Ok(false), |skip| part_of_rows(resumed.rows(), skip, part, picker))
+        }
+        None => {
+            let mut reader = head.at_block(input, block);
+            match reader.next_block()? {
+                Some(Block::Table { rows, .. }) => part_of_rows(rows, part.text, part, picker),
+                _ => Ok(false),
+            }
+        }
+    }
+}
+
+/// `skip` bytes of the text stand before the part.
+fn part_of_rows<R: Read>(
+    mut rows: RowStream<'_, R>,
+    mut skip: u64,
+    part: &CutPart,
+    picker: &mut Picker,
+) -> Result<bool, Halt> {
+    let mut left = part.text_bytes;
+    let mut sum = Sha256::new();
+    while left > 0 {
+        let Some(lines) = rows.next_rows()? else { return Ok(false) };
+        let passed = usize::try_from(skip).unwrap_or(usize::MAX).min(lines.len());
+        skip -= passed as u64;
+        let lines = &lines[passed..];
+        let own = usize::try_from(left).unwrap_or(usize::MAX).min(lines.len());
+        left -= own as u64;
+        sum.update(&lines[..own]);
+        picker.rows(&lines[..own])?;
+    }
+    Ok(hex::encode(sum.finalize()).eq_ignore_ascii_case(&part.sha256))
 }
 
 /// A block that was read.

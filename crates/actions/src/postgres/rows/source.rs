@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use runbook_core::action::{ActionError, Context, Progress};
 use runbook_core::types::Backup;
-use runbook_dump::{ArchiveReader, DataOffset, DumpError, Limits, QualifiedName, Schema};
+use runbook_dump::{
+    ArchiveReader, CutPart, Cuts, DataOffset, DumpError, Limits, QualifiedName, Schema, push_copy_field,
+};
 
-use super::index::Index;
+use super::index::{Index, IndexedTable};
 use super::pick::{Halt, Picked, Picker, Want, shown};
-use super::scan::{Seen, block, learn, scan, table_of};
+use super::scan::{Seen, block, learn, part_of_block, scan, table_of};
 use crate::s3::{Failure, Location, ObjectInfo, Tap, inspect, read, read_range};
 
 /// A table of contents is read in pieces that grow from this.
@@ -97,6 +99,12 @@ impl<'a> Source<'a> {
                 Index::find(self.ctx, self.store.as_deref(), &self.at, &self.recorded, self.info.size_bytes)
                     .await?;
             self.bytes_read += index.as_ref().map_or(0, |index| index.bytes);
+            if let (Some(index), [want], false) =
+                (index.as_ref().filter(|i| i.covered), wants.as_slice(), parents)
+                && let Some(proven) = self.by_parts(&head, index, want).await?
+            {
+                return Ok(proven);
+            }
             if self.by_store {
                 if let Some(proven) = self.by_offsets(&head, index.as_ref(), &wants).await? {
                     return Ok(proven);
@@ -189,6 +197,76 @@ impl<'a> Source<'a> {
         }
         let picked = pickers.into_iter().map(Picker::finish).collect::<Result<_, _>>()?;
         Ok(Some(Proven { picked, schema, verified_by: "store" }))
+    }
+
+    /// The index says which parts of the table may have the keys, and has a checksum for each. Keys are compared byte by
+    /// byte, and one that is not found is looked for again without the parts.
+    async fn by_parts(
+        &mut self,
+        head: &[u8],
+        index: &Index,
+        want: &Want,
+    ) -> Result<Option<Proven>, ActionError> {
+        let Some(place) = index.table(want.table.schema.as_deref(), &want.table.name).cloned() else {
+            return Ok(None);
+        };
+        let reader = self.opened(head)?;
+        let Ok(schema) = learn(&reader) else { return Ok(None) };
+        // A partitioned table has no rows of its own.
+        let whole = reader.toc().iter().filter(|entry| {
+            entry.is_table_data() && entry.had_dumper && schema.is_part_of(&table_of(entry), &want.table)
+        });
+        if whole.count() != 1 {
+            return Ok(None);
+        }
+        let Some(parts) = place.cuts.as_ref().and_then(|cuts| wanted_parts(cuts, want)) else { return Ok(None) };
+        let mut picker = Picker::new(Want { exact: true, ..want.clone() });
+        picker.begin(&place.columns, schema.table(&want.table))?;
+        for part in parts {
+            if picker.is_done() {
+                break;
+            }
+            let Some(back) = self.part(head, &place, part, picker).await? else { return Ok(None) };
+            picker = back;
+        }
+        if !picker.has_all() {
+            return Ok(None);
+        }
+        Ok(Some(Proven { picked: vec![picker.finish()?], schema, verified_by: "index" }))
+    }
+
+    /// Reads one part of a table; none when it is not what the index says.
+    async fn part(
+        &mut self,
+        head: &[u8],
+        place: &IndexedTable,
+        part: CutPart,
+        mut picker: Picker,
+    ) -> Result<Option<Picker>, ActionError> {
+        let from = part.begin.as_ref().map_or(place.offset, |landmark| landmark.offset);
+        let end = place.offset + place.length;
+        if !(place.offset..part.upto).contains(&from) || part.upto > end {
+            return Ok(None);
+        }
+        let range = from..part.upto;
+        let tap = read_range(self.ctx, self.store.as_deref(), &self.at, &self.info, range).await?;
+        let (source, head, block) = (tap.clone(), head.to_vec(), place.offset);
+        let read = self
+            .watched(&tap, move || {
+                let reader = ArchiveReader::new(&head[..], Limits::default())?;
+                let found = part_of_block(reader, source, block, &part, &mut picker)?;
+                Ok(found.then_some(picker))
+            })
+            .await?;
+        match read {
+            Ok(picker) => Ok(picker),
+            Err(Halt::Refused(error)) => Err(*error),
+            // The index may be wrong; the store may have failed.
+            Err(halt) => match tap.failure() {
+                Some(_) => Err(self.halted(halt, &tap)),
+                None => Ok(None),
+            },
+        }
     }
 
     /// The index has a checksum for the one table. What else the archive says is not trusted: keys are compared byte
@@ -345,6 +423,25 @@ impl<'a> Source<'a> {
             }
         }
     }
+}
+
+/// The parts that may have one of the keys; none when the index does not note the values of the key's column.
+fn wanted_parts(cuts: &Cuts, want: &Want) -> Option<Vec<CutPart>> {
+    let [column] = want.wanted.columns.as_slice() else { return None };
+    let at = cuts.keys.iter().position(|key| key == column).filter(|_| !want.all)?;
+    let keys: Vec<Vec<u8>> = want
+        .wanted
+        .values
+        .iter()
+        .flatten()
+        .map(|value| {
+            let mut text = Vec::new();
+            push_copy_field(Some(value.as_bytes()), &mut text);
+            text
+        })
+        .collect();
+    let may = |part: &&CutPart| part.values.get(at).is_none_or(|v| keys.iter().any(|key| v.may_have(key)));
+    Some(cuts.parts.iter().filter(may).cloned().collect())
 }
 
 /// Refuses a name that is not `schema.table`; a table's name may hold dots.

@@ -269,7 +269,10 @@ impl Cutter {
                 _ => 0,
             };
             if self.parts.iter().map(of).sum::<usize>() > FILTER_BYTES_MAX {
-                self.parts.iter_mut().filter_map(|part| part.values.get_mut(at)).for_each(|v| *v = Values::Any);
+                self.parts
+                    .iter_mut()
+                    .filter_map(|part| part.values.get_mut(at))
+                    .for_each(|v| *v = Values::Any);
             }
         }
         Some(Cuts { keys: self.keys, parts: self.parts })
@@ -298,7 +301,9 @@ mod tests {
 
     #[test]
     fn a_filter_knows_all_that_went_in_and_few_others() {
-        let key = |n: u32| format!("{:032x}", u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
+        let key = |n: u32| {
+            format!("{:032x}", u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
+        };
         let keys: Vec<String> = (0..10_000).map(key).collect();
         let known = values(&keys.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(keys.iter().all(|key| known.may_have(key.as_bytes())));

@@ -38,6 +38,7 @@
 //!
 //! It leaves to others: fetching and hashing the bytes, deciding what to restore, and every connection to a database.
 
+mod ahead;
 mod archive;
 mod contents;
 mod cuts;
@@ -57,11 +58,11 @@ mod values;
 mod window;
 
 pub use archive::{
-    ArchiveReader, Block, BlockSpan, Compression, CreatedAt, DataOffset, Entry, Header, LargeObjectEvent,
-    LargeObjects, Landmark, Pass, Resumed, RowStream, Section, StatementStream, Version,
+    ArchiveReader, Block, BlockSpan, Compression, CreatedAt, DataOffset, Entry, Header, Landmark,
+    LargeObjectEvent, LargeObjects, Pass, Resumed, RowStream, Section, StatementStream, Version,
 };
-pub use cuts::{CutPart, Cuts, Values};
 pub use contents::{Contents, TableContents, contents};
+pub use cuts::{CutPart, Cuts, Values};
 pub use error::{DumpError, Place};
 pub use format::{Format, SNIFF_BYTES};
 pub use index::{Index, IndexedDump, IndexedTable, Indexer};

@@ -4,6 +4,7 @@ use std::io::{self, BufReader, Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::ahead::ahead;
 use crate::archive::ArchiveReader;
 use crate::error::{DumpError, Place};
 use crate::format::{Format, Layer, SNIFF_BYTES};
@@ -68,7 +69,8 @@ fn peel(source: Source, layer: Layer, limit: Option<u64>) -> Result<Source, Dump
             Box::new(decoder.map_err(|source| DumpError::Corrupt { layer: layer.name(), source })?)
         }
     };
-    Ok(Box::new(Peeled { decoder, layer, read, ratio: Ratio::new(limit) }))
+    let peeled: Source = Box::new(Peeled { decoder, layer, read, ratio: Ratio::new(limit) });
+    ahead(peeled).map_err(|source| DumpError::Read { source })
 }
 
 /// Marks the source's own failures, so that they are not taken for a decoder's.

@@ -4,7 +4,8 @@
 mod support;
 
 use runbook_dump::{
-    ArchiveReader, Block, Contents, CutPart, DumpError, Index, IndexedTable, Indexer, Limits, RowStream, contents,
+    ArchiveReader, Block, Contents, CutPart, DumpError, Index, IndexedTable, Indexer, Limits, RowStream,
+    contents,
 };
 use sha2::{Digest as _, Sha256};
 use support::Postgres;
@@ -95,24 +96,27 @@ fn an_archive_that_is_cut_at_any_byte_has_no_index() {
 
 /// Rows of a table, from one part alone.
 fn part(archive: &[u8], table: &IndexedTable, part: &CutPart) -> Vec<u8> {
-    let at = |offset: u64| usize::try_from(offset).unwrap();
-    let reader = ArchiveReader::new(archive, Limits::default()).unwrap();
+    let at = |offset: u64| usize::try_from(offset).expect("it fits");
+    let reader = ArchiveReader::new(archive, Limits::default()).expect("a part");
     let wanted = at(part.text_bytes);
     let collect = |mut rows: RowStream<'_, &[u8]>, skip: u64| {
         let mut text = Vec::new();
         while text.len() < at(skip) + wanted {
-            text.extend_from_slice(rows.next_rows().unwrap().expect("the part goes on"));
+            text.extend_from_slice(rows.next_rows().expect("a part").expect("the part goes on"));
         }
         text[at(skip)..at(skip) + wanted].to_vec()
     };
     match &part.begin {
         None => {
             let mut reader = reader.at_block(&archive[at(table.offset)..at(part.upto)], table.offset);
-            let Some(Block::Table { rows, .. }) = reader.next_block().unwrap() else { panic!("no rows") };
+            let Some(Block::Table { rows, .. }) = reader.next_block().expect("a part") else {
+                panic!("no rows")
+            };
             collect(rows, 0)
         }
         Some(landmark) => {
-            let mut resumed = reader.at_landmark(&archive[at(landmark.offset)..at(part.upto)], landmark);
+            let mut resumed =
+                reader.at_landmark(&archive[at(landmark.offset)..at(part.upto)], landmark).expect("a part");
             collect(resumed.rows(), part.text - landmark.text)
         }
     }
@@ -144,12 +148,90 @@ fn a_large_table_is_read_in_parts_one_without_the_other_and_each_says_which_keys
         for row in text.split(|byte| *byte == b'\n').filter(|row| !row.is_empty()) {
             let values: Vec<_> = row.split(|byte| *byte == b'\t').take(2).collect();
             assert!(of.values[id].may_have(values[0]) && of.values[key].may_have(values[1]), "part {n}");
-            let with = |at: usize, value| cuts.parts.iter().filter(|part| part.values[at].may_have(value)).count();
+            let with =
+                |at: usize, value| cuts.parts.iter().filter(|part| part.values[at].may_have(value)).count();
             // PostgreSQL fills gaps in earlier pages, so the parts' ranges overlap at their ends.
             assert!(with(id, values[0]) <= 2, "part {n}");
             elsewhere += with(key, values[1]) - 1;
         }
     }
     assert_eq!(hex(&whole.finalize()), table.sha256, "the parts are the table");
-    assert!(elsewhere < 90_000 * cuts.parts.len() / 30, "{elsewhere} keys seem to be in a part that lacks them");
+    assert!(
+        elsewhere < 90_000 * cuts.parts.len() / 30,
+        "{elsewhere} keys seem to be in a part that lacks them"
+    );
+}
+
+/// Rows from the parts that an index names; an error, or other rows than the index says, is all that may come of a bad one.
+fn read_all(archive: &[u8], index: &Index) {
+    for (table, part) in index
+        .tables
+        .iter()
+        .flat_map(|table| table.cuts.iter().flat_map(|cuts| &cuts.parts).map(move |part| (table, part)))
+    {
+        let range = |from: u64, to: u64| {
+            archive
+                .get(usize::try_from(from).unwrap_or(usize::MAX)..usize::try_from(to).unwrap_or(usize::MAX))
+        };
+        let reader = ArchiveReader::new(archive, Limits::default()).expect("its table of contents");
+        let Some(landmark) = &part.begin else { continue };
+        let Some(bytes) = range(landmark.offset, part.upto.min(table.offset + table.length)) else {
+            continue;
+        };
+        let Ok(mut resumed) = reader.at_landmark(bytes, landmark) else { continue };
+        let mut rows = resumed.rows();
+        while let Ok(Some(_)) = rows.next_rows() {}
+    }
+}
+
+#[test]
+fn an_index_that_was_written_by_somebody_else_is_an_error_and_no_more() {
+    let postgres = Postgres::start();
+    postgres.ask("postgres", "create database big");
+    postgres.ask(
+        "big",
+        "create table big (id bigint primary key, body text);
+         insert into big select n, repeat(md5(n::text), 5) from generate_series(1, 60000) n",
+    );
+    let archive = postgres.dump("big", &["-Fc"]);
+    let found = indexed(&archive, 100_000).unwrap();
+    let text = serde_json::to_string(&Index::new(found, "a".repeat(64), archive.len() as u64)).unwrap();
+    assert!(text.contains("\"window\""), "{text}");
+    // Another digit or letter at many places: numbers, base64, hashes.
+    let mut turned = text.clone().into_bytes();
+    let mut seed = 1_u64;
+    for _ in 0..400 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let at = usize::try_from(seed >> 33).unwrap() % turned.len();
+        let was = turned[at];
+        if was.is_ascii_alphanumeric() {
+            turned[at] = if was.is_ascii_digit() { b'0' + (was - b'0' + 1) % 10 } else { b'a' + was % 26 };
+            if let Ok(index) = serde_json::from_slice::<Index>(&turned) {
+                read_all(&archive, &index);
+            }
+            turned[at] = was;
+        }
+    }
+    for (name, value) in [
+        ("text", "18446744073709551615"),
+        ("left", "18446744073709551615"),
+        ("left", "0"),
+        ("bits", "255"),
+        ("bit_buf", "255"),
+        ("window", "\"\""),
+        ("window", "\"not base64\""),
+        ("upto", "18446744073709551615"),
+    ] {
+        let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let value: serde_json::Value = serde_json::from_str(value).unwrap();
+        for part in json["tables"][0]["cuts"]["parts"].as_array_mut().unwrap() {
+            if part[name].is_number() {
+                part[name] = value.clone();
+            }
+            if part["begin"].is_object() {
+                part["begin"][name] = value.clone();
+            }
+        }
+        read_all(&archive, &serde_json::from_value(json).unwrap());
+    }
 }

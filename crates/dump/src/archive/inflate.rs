@@ -15,8 +15,8 @@ pub(crate) const WINDOW_BYTES: usize = 32 << 10;
 /// The ring must be a power of two.
 const RING_BYTES: usize = 2 * WINDOW_BYTES;
 /// Text between two places, near the beginning; further on, this share of the text so far.
-const STEP_BYTES: u64 = 8 << 20;
-const STEP_SHARE: u64 = 32;
+const STEP_BYTES: u64 = 4 << 20;
+const STEP_SHARE: u64 = 64;
 
 /// A state between two deflate blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +85,8 @@ impl Inflate {
         let (status, taken, made) = decompress_with_limit(core, input, &mut ring[..], *at, room, flags);
         output[..made].copy_from_slice(&ring[*at..*at + made]);
         self.at = (self.at + made) % RING_BYTES;
-        self.text += made as u64;
+        // Whoever made the place may have said anything of the text before it.
+        self.text = self.text.saturating_add(made as u64);
         match status {
             TINFLStatus::Done => return Ok((taken, made, true)),
             TINFLStatus::NeedsMoreInput | TINFLStatus::HasMoreOutput => {}

@@ -1,7 +1,12 @@
 //! Places inside a table's block from which its rows can be read without what comes before.
 
-use std::io::Read;
+use std::io::{self, Read, Write as _};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::chunks::{Chunks, Shape};
@@ -9,6 +14,7 @@ use crate::archive::codec::Codec;
 use crate::archive::inflate::{Between, WINDOW_BYTES};
 use crate::archive::payload::Payload;
 use crate::archive::rows::RowStream;
+use crate::error::DumpError;
 use crate::limits::Limits;
 use crate::ratio::Ratio;
 use crate::window::Window;
@@ -24,22 +30,29 @@ pub struct Landmark {
     pub(crate) left: u64,
     bits: u8,
     bit_buf: u8,
-    /// The text before it as far as it is needed, deflated, in base64.
-    #[serde(with = "packed")]
-    window: Vec<u8>,
+    /// The text before it as far as it is needed, deflated, in base64. Unpacked only where it is used: what was read from a
+    /// file may unpack to anything.
+    window: String,
 }
 
 impl Landmark {
-    pub(crate) fn new(between: Between, offset: u64, left: u64) -> Self {
+    pub(crate) fn new(between: &Between, offset: u64, left: u64) -> io::Result<Self> {
         let Between { text, bit_buf, bits, window } = between;
-        Self { text, offset, left, bits, bit_buf, window }
+        let mut packed = DeflateEncoder::new(Vec::new(), Compression::default());
+        packed.write_all(window)?;
+        let window = STANDARD.encode(packed.finish()?);
+        Ok(Self { text: *text, offset, left, bits: *bits, bit_buf: *bit_buf, window })
     }
 
-    pub(crate) fn between(&self) -> Between {
-        // What was read from a file may say anything.
+    pub(crate) fn between(&self) -> Result<Between, DumpError> {
+        let corrupt = |source| DumpError::Corrupt { layer: "zlib", source };
+        let packed = STANDARD.decode(&self.window).map_err(|error| corrupt(io::Error::other(error)))?;
+        let mut window = Vec::new();
+        let unpacked = DeflateDecoder::new(&packed[..]).take(WINDOW_BYTES as u64);
+        { unpacked }.read_to_end(&mut window).map_err(corrupt)?;
         let bits = self.bits & 7;
         let bit_buf = self.bit_buf & ((1 << bits) - 1);
-        Between { text: self.text, bit_buf, bits, window: self.window.clone() }
+        Ok(Between { text: self.text, bit_buf, bits, window })
     }
 }
 
@@ -61,49 +74,5 @@ impl<R: Read> Resumed<R> {
         let payload =
             Payload { window, chunks, shape: *shape, codec, ratio, input: 0, landmarks: Vec::new() };
         RowStream::new(payload, block, *limits)
-    }
-}
-
-/// Bytes as deflated base64.
-mod packed {
-    use std::io::{self, Write as _};
-
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    use flate2::Compression;
-    use flate2::write::{DeflateDecoder, DeflateEncoder};
-    use serde::de::Error as _;
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    use super::WINDOW_BYTES;
-
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
-        let mut packed = DeflateEncoder::new(Vec::new(), Compression::default());
-        let packed = packed.write_all(bytes).and_then(|()| packed.finish());
-        to.serialize_str(&STANDARD.encode(packed.map_err(serde::ser::Error::custom)?))
-    }
-
-    /// Takes in no more than a window, whatever the text unpacks to.
-    struct Bounded(Vec<u8>);
-
-    impl io::Write for Bounded {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            if self.0.len() + bytes.len() > WINDOW_BYTES {
-                return Err(io::Error::other("more than a window of text"));
-            }
-            self.0.extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-        let text = String::deserialize(from)?;
-        let packed = STANDARD.decode(text).map_err(D::Error::custom)?;
-        let mut window = DeflateDecoder::new(Bounded(Vec::new()));
-        let window = window.write_all(&packed).and_then(|()| window.finish());
-        Ok(window.map_err(D::Error::custom)?.0)
     }
 }

@@ -42,7 +42,8 @@ impl<R: Read> Payload<'_, R> {
             self.ratio.check(self.input, made, place)?;
             if let Some(between) = self.codec.take_between() {
                 let (offset, left) = (self.window.offset(), self.chunks.left());
-                self.landmarks.push(Landmark::new(between, offset, left));
+                let landmark = Landmark::new(&between, offset, left);
+                self.landmarks.push(landmark.map_err(|source| DumpError::Read { source })?);
             } else if taken == 0 && made == 0 && !self.codec.ended {
                 let what = if flush {
                     "compressed data without its end"

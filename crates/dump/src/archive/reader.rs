@@ -133,11 +133,14 @@ impl<R: Read> ArchiveReader<R> {
 
     /// With this archive's table of contents, reads on in a table's block, from a range of the archive that begins where
     /// the landmark says.
-    pub fn at_landmark<S: Read>(self, input: S, landmark: &Landmark) -> Resumed<S> {
+    ///
+    /// # Errors
+    /// [`DumpError::Corrupt`] for a landmark that was not made by this crate.
+    pub fn at_landmark<S: Read>(self, input: S, landmark: &Landmark) -> Result<Resumed<S>, DumpError> {
         let shape = self.shape();
         let window = Window::from_offset(input, 256 << 10, landmark.offset);
-        let codec = Codec::between(&landmark.between());
-        Resumed { window, chunks: Chunks::within(landmark.left), codec, shape, limits: self.limits }
+        let codec = Codec::between(&landmark.between()?);
+        Ok(Resumed { window, chunks: Chunks::within(landmark.left), codec, shape, limits: self.limits })
     }
 
     /// What the archive says of itself.

@@ -15,8 +15,7 @@ use crate::postgres::sql::{What, ends_transaction, what};
 
 use super::put_off::{Place, PutOff};
 use super::rewrite::{
-    IndexKind, foreign_key_in_two, foreign_key_parent, index_kind, index_of_key, is_plain_table,
-    key_in_two,
+    IndexKind, foreign_key_in_two, foreign_key_parent, index_kind, index_of_key, is_plain_table, key_in_two,
 };
 
 /// Statements of one transaction: a small one costs a round trip and an fsync, a long one a long rollback.
@@ -264,9 +263,7 @@ impl Batcher {
                 self.constraint(table.clone(), made)
             }
             What::Create { kind: "index", on: Some(table), .. }
-                if self.plain.contains(table)
-                    && self.is_big(table)
-                    && !index_kind(&made.sql).is_unique =>
+                if self.plain.contains(table) && self.is_big(table) && !index_kind(&made.sql).is_unique =>
             {
                 self.put_off.build(made);
                 Ok(())
@@ -409,7 +406,6 @@ impl Batcher {
         let lines = std::mem::take(&mut self.lines);
         self.chunk(Chunk::Lines(lines), about)
     }
-
 
     /// A COPY begins, with the line of its first row.
     pub(super) fn copy_start(&mut self, copy: &str, table: &str, line: u64) -> Result<(), Halt> {

@@ -160,8 +160,12 @@ mod tests {
 
     #[test]
     fn what_is_about_a_table_without_rows_of_its_own_keeps_its_place() {
-        let entries =
-            [key(1, "whole"), index(2, "INDEX", "whole"), foreign_key(3, "a", "whole"), foreign_key(4, "whole", "a")];
+        let entries = [
+            key(1, "whole"),
+            index(2, "INDEX", "whole"),
+            foreign_key(3, "a", "whole"),
+            foreign_key(4, "whole", "a"),
+        ];
         let a = "\"public\".\"a\"".to_owned();
         let mut early = Early::of(HashSet::from([a.clone()]), entries.iter());
         assert!(early.loaded(&a).is_empty() && !entries.iter().any(|entry| early.came(entry)));

@@ -88,9 +88,10 @@ fn archive(mut reader: ArchiveReader<Source>, chunk_bytes: usize, batcher: &mut 
         text(batcher, &script.entry(entry), Some(entry))?;
     }
     // Several blocks may fill the root of a partitioned table.
-    let rows = toc.iter().filter(|entry| !entry.is_via_partition_root()).filter_map(|entry| {
-        entry.copy().map(|copy| table_name(&copy.table, entry.namespace.as_deref()))
-    });
+    let rows = toc
+        .iter()
+        .filter(|entry| !entry.is_via_partition_root())
+        .filter_map(|entry| entry.copy().map(|copy| table_name(&copy.table, entry.namespace.as_deref())));
     let mut early = Early::of(rows.collect(), plan.part(Part::PostData));
     while let Some(block) = reader.next_block()? {
         match block {

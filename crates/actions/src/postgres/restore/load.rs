@@ -445,11 +445,7 @@ impl<'a> Loader<'a> {
         let first = kept.iter().any(|line| self.comes_first(line));
         let weight = if first { u64::MAX } else { about };
         let from = self.tap.bytes_read();
-        self.push(
-            needs,
-            weight,
-            Part { seq, load: Load::Lines(kept), made, settings: before, phase, from },
-        );
+        self.push(needs, weight, Part { seq, load: Load::Lines(kept), made, settings: before, phase, from });
         Ok(())
     }
 

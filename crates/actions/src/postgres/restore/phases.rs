@@ -26,7 +26,9 @@ impl Phase {
     pub(super) fn of(line: &Line) -> Self {
         match &line.what {
             What::Insert { .. } | What::LargeObject | What::Setval { .. } => Self::Rows,
-            What::Create { kind: "index", .. } | What::AddConstraint { .. } | What::Analyze { .. } => Self::Indexes,
+            What::Create { kind: "index", .. } | What::AddConstraint { .. } | What::Analyze { .. } => {
+                Self::Indexes
+            }
             What::Validate { .. } => Self::References,
             _ => Self::Schema,
         }

@@ -211,7 +211,10 @@ mod tests {
         assert_eq!(put_off.take_builds().len(), 1);
         assert_eq!(put_off.place(&line("DROP INDEX big_i")), Place::Last, "its build may be under way");
         let rest: Vec<_> = put_off.take_rest().into_iter().map(|line| line.sql).collect();
-        assert_eq!(rest, ["ALTER TABLE public.big VALIDATE CONSTRAINT f", "ALTER TABLE public.big CLUSTER ON big_i"]);
+        assert_eq!(
+            rest,
+            ["ALTER TABLE public.big VALIDATE CONSTRAINT f", "ALTER TABLE public.big CLUSTER ON big_i"]
+        );
         assert_eq!(put_off.place(&line("DROP INDEX big_i")), Place::First);
     }
 }

@@ -4,8 +4,8 @@
 use std::io::Read;
 
 use runbook_dump::{
-    ArchiveReader, Block, CutPart, Dump, DumpError, Event, Insert, Kind, Limits, QualifiedName, RowStream, Schema,
-    SqlReader,
+    ArchiveReader, Block, CutPart, Dump, DumpError, Event, Insert, Kind, Limits, QualifiedName, RowStream,
+    Schema, SqlReader,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -175,7 +175,7 @@ pub(super) fn part_of_block<R: Read, H: Read>(
 ) -> Result<bool, Halt> {
     match &part.begin {
         Some(landmark) => {
-            let mut resumed = head.at_landmark(input, landmark);
+            let mut resumed = head.at_landmark(input, landmark)?;
             let skip = part.text.checked_sub(landmark.text);
             skip.map_or(Ok(false), |skip| part_of_rows(resumed.rows(), skip, part, picker))
         }

@@ -219,7 +219,9 @@ impl<'a> Source<'a> {
         if whole.count() != 1 {
             return Ok(None);
         }
-        let Some(parts) = place.cuts.as_ref().and_then(|cuts| wanted_parts(cuts, want)) else { return Ok(None) };
+        let Some(parts) = place.cuts.as_ref().and_then(|cuts| wanted_parts(cuts, want)) else {
+            return Ok(None);
+        };
         let mut picker = Picker::new(Want { exact: true, ..want.clone() });
         picker.begin(&place.columns, schema.table(&want.table))?;
         for part in parts {

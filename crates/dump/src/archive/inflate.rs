@@ -37,8 +37,8 @@ pub(crate) struct Inflate {
     at: usize,
     text: u64,
     flags: u32,
-    /// The text after which the next place is wanted.
-    next: u64,
+    /// The text after which the next place is wanted, if any.
+    next: Option<u64>,
     found: Option<Between>,
 }
 
@@ -50,7 +50,7 @@ impl Inflate {
             at: 0,
             text: 0,
             flags: TINFL_FLAG_PARSE_ZLIB_HEADER,
-            next: STEP_BYTES,
+            next: Some(STEP_BYTES),
             found: None,
         }
     }
@@ -71,14 +71,15 @@ impl Inflate {
             at: window.len(),
             text: between.text,
             flags: TINFL_FLAG_PARSE_ZLIB_HEADER | TINFL_FLAG_IGNORE_ADLER32,
-            next: u64::MAX,
+            next: None,
             found: None,
         }
     }
 
     /// How much of the input was taken, how much of the output was made, and whether the stream has ended.
     pub(crate) fn decode(&mut self, input: &[u8], output: &mut [u8]) -> io::Result<(usize, usize, bool)> {
-        let stop = if self.text >= self.next { TINFL_FLAG_STOP_ON_BLOCK_BOUNDARY } else { 0 };
+        let wanted = self.next.is_some_and(|next| self.text >= next);
+        let stop = if wanted { TINFL_FLAG_STOP_ON_BLOCK_BOUNDARY } else { 0 };
         let flags = self.flags | TINFL_FLAG_HAS_MORE_INPUT | stop;
         let room = output.len().min(RING_BYTES - self.at);
         let Self { core, ring, at, .. } = self;
@@ -97,7 +98,7 @@ impl Inflate {
                     bits: state.num_bits,
                     window: self.window(),
                 });
-                self.next = self.text + (self.text / STEP_SHARE).max(STEP_BYTES);
+                self.next = Some(self.text + (self.text / STEP_SHARE).max(STEP_BYTES));
             }
             _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "a malformed deflate stream")),
         }

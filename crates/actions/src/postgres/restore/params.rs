@@ -28,7 +28,8 @@ pub struct RestoreParams {
     /// once before anything is touched.
     #[serde(default)]
     pub verify: Verify,
-    /// Connections that load at once, from 1 to 16. By itself 2 to 4, as the server's `max_parallel_workers` says.
+    /// Connections that load at once, from 1 to 16. By itself 2, or up to 4 (no more than the server's
+    /// `max_parallel_workers`) where rows go in faster over more.
     #[serde(default)]
     pub jobs: Option<u64>,
     /// Tables whose indexes are built and whose foreign keys are checked first: `[public.orders]`.

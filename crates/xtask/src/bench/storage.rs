@@ -136,7 +136,7 @@ impl Bench<'_> {
         let path = self.world.folder.join("uploads.conf");
         private(&path, &config)?;
         let mut curl = Command::new("curl");
-        curl.args(["--parallel", "--parallel-max", "8", "--config"]).arg(&path);
+        curl.args(["--parallel", "--parallel-max", "8", "--no-progress-meter", "--config"]).arg(&path);
         output(curl.stdout(Stdio::null()))?;
         std::fs::remove_dir_all(&files).map_err(|error| format!("clear the objects: {error}"))
     }

@@ -180,7 +180,10 @@ impl Bench<'_> {
         copy.arg("--config").arg(&config).args(["copy", "--fast-list", "--s3-no-check-bucket"]);
         copy.arg("--transfers").arg(self.options.transfers.to_string());
         copy.arg("--checkers").arg(self.options.transfers.to_string());
-        copy.arg(format!("from:{bucket}/storage/local/objects")).arg(format!("to:{bucket}/copied/{round}"));
+        // The last stroke says that it is a folder: rclone would ask for an object of that name, which the sandbox's
+        // server answers with an error of its own, and rclone tries for minutes.
+        copy.arg(format!("from:{bucket}/storage/local/objects/"));
+        copy.arg(format!("to:{bucket}/copied/{round}/"));
         measure(&mut copy)
     }
 

@@ -113,9 +113,11 @@ fn unique_columns<R: Read>(reader: &ArchiveReader<R>) -> Unique {
     let mut schema = Schema::new();
     let tables = reader.toc().iter().filter(|entry| entry.is_table_data());
     let tables: Vec<_> = tables.map(|entry| (entry.namespace.clone(), entry.tag.clone())).collect();
-    for entry in reader.toc().iter().filter(|entry| matches!(entry.desc.as_str(), "TABLE" | "CONSTRAINT")) {
-        // What is not understood has no keys.
-        let _ = schema.learn(&entry.defn);
+    for entry in reader.toc().iter().filter(|entry| entry.desc == "CONSTRAINT") {
+        // More than anybody keeps: an index without these keys is one all the same.
+        if schema.learn(&entry.defn).is_err() {
+            break;
+        }
     }
     let keys = tables.into_iter().map(|(namespace, name)| {
         let facts = schema.table(&QualifiedName { schema: namespace.clone(), name: name.clone() });

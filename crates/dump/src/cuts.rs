@@ -186,8 +186,9 @@ impl Cutter {
     pub(crate) fn new(columns: &[String], unique: impl Iterator<Item = String>) -> Self {
         let mut keys = Vec::new();
         let mut places = Vec::new();
-        for key in unique.take(KEYS_MAX) {
-            if let Some(place) = columns.iter().position(|column| *column == key) {
+        for key in unique {
+            let place = columns.iter().position(|column| *column == key);
+            if let Some(place) = place.filter(|place| !places.contains(place) && places.len() < KEYS_MAX) {
                 keys.push(key);
                 places.push(place);
             }

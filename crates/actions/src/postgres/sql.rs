@@ -45,6 +45,14 @@ pub(super) fn schema_of(name: &str) -> String {
     }
 }
 
+/// The name itself of a quoted qualified name, unquoted.
+pub(super) fn name_of(name: &str) -> String {
+    match Words::new(name).last() {
+        Some(Token::Quoted(own) | Token::Word(own)) => own,
+        _ => String::new(),
+    }
+}
+
 /// What a statement does, as far as a restore wants to know. Names are quoted, with their schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum What {

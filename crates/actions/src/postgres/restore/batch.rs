@@ -2,11 +2,12 @@
 //! the chunk size alone, never on how the bytes arrived or on how many connections there are: a resumed restore must
 //! number them the same.
 
+mod rows;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use memchr::memchr;
 use runbook_dump::DumpError;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -24,9 +25,6 @@ const WEIGHT_MAX: usize = 200;
 const HEAVY: usize = 10;
 /// Text of one transaction of statements.
 const STATEMENT_BYTES_MAX: usize = 1 << 20;
-/// Rows are handed over in pieces of this size, so that a row of any width needs no more memory than this.
-const PIECE_BYTES: usize = 256 << 10;
-
 /// One statement of a dump.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
@@ -149,7 +147,7 @@ pub(super) struct Batcher {
     about: u64,
     in_transaction: bool,
     open_object: Option<String>,
-    copy: Option<OpenCopy>,
+    copy: Option<rows::OpenCopy>,
     /// Bytes of rows, a table.
     loaded: HashMap<Arc<str>, u64>,
     /// Tables whose rows came after what the planner knows of them.
@@ -157,23 +155,6 @@ pub(super) struct Batcher {
     /// Tables that the dump makes, and that are not partitioned.
     plain: HashSet<String>,
     put_off: PutOff,
-}
-
-struct OpenCopy {
-    copy: Arc<str>,
-    table: Arc<str>,
-    line: u64,
-    first: bool,
-    chunk: Option<OpenChunk>,
-}
-
-/// A chunk of rows that is being read and may be on its way already.
-struct OpenChunk {
-    to: mpsc::UnboundedSender<Piece>,
-    hash: Sha256,
-    buffer: Vec<u8>,
-    bytes: usize,
-    count: u64,
 }
 
 impl Batcher {
@@ -242,7 +223,7 @@ impl Batcher {
             What::Create { kind: "table", name, .. } if is_plain_table(sql) => {
                 self.plain.insert(name.clone());
             }
-            What::Insert { table } => self.filled(&table.as_str().into(), sql.len()),
+            What::Insert { table } => self.filled(table, sql.len()),
             What::LargeObject if sql.contains("lo_open") => self.open_object = Some(sql.to_string()),
             What::LargeObject if sql.contains("lo_close") => self.open_object = None,
             _ => {}
@@ -377,10 +358,15 @@ impl Batcher {
     }
 
     /// Rows of a table came.
-    fn filled(&mut self, table: &Arc<str>, bytes: usize) {
-        *self.loaded.entry(table.clone()).or_default() += bytes as u64;
-        if !self.fresh.contains(table) {
-            self.fresh.push(table.clone());
+    fn filled(&mut self, table: &str, bytes: usize) {
+        match self.loaded.get_mut(table) {
+            Some(sum) => *sum += bytes as u64,
+            None => drop(self.loaded.insert(table.into(), bytes as u64)),
+        }
+        // Rows of a table come one after the other, and as INSERT each of them by itself.
+        let is_last = self.fresh.last().is_some_and(|last| **last == *table);
+        if !is_last && !self.fresh.iter().any(|fresh| **fresh == *table) {
+            self.fresh.push(table.into());
         }
     }
 
@@ -407,92 +393,6 @@ impl Batcher {
         self.chunk(Chunk::Lines(lines), about)
     }
 
-    /// A COPY begins, with the line of its first row.
-    pub(super) fn copy_start(&mut self, copy: &str, table: &str, line: u64) -> Result<(), Halt> {
-        self.builds()?;
-        let table: Arc<str> = table.into();
-        self.send(Item::Table(table.clone()))?;
-        let copy = copy.trim().trim_end_matches(';').into();
-        let first = !self.loaded.contains_key(&table);
-        self.filled(&table, 0);
-        self.copy = Some(OpenCopy { copy, table, line, first, chunk: None });
-        Ok(())
-    }
-
-    /// Rows, each ended by LF; the last one may still go on with the next call.
-    pub(super) fn copy_rows(&mut self, mut rows: &[u8]) -> Result<(), Halt> {
-        while self.copy.is_some() && !rows.is_empty() {
-            let have = self.open_chunk()?;
-            let wanted = self.chunk_bytes.saturating_sub(have + 1);
-            // The first line end at which the chunk has its size; without one, all of it.
-            let end = rows.get(wanted..).and_then(|tail| memchr(b'\n', tail)).map(|at| wanted + at + 1);
-            let (taken, rest) = rows.split_at(end.unwrap_or(rows.len()));
-            self.add(taken)?;
-            rows = rest;
-            if end.is_some() {
-                self.end_chunk()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Bytes in the open chunk; one is opened, and handed over, when there is none.
-    fn open_chunk(&mut self) -> Result<usize, Halt> {
-        let Some(open) = &mut self.copy else { return Ok(0) };
-        if let Some(chunk) = &open.chunk {
-            return Ok(chunk.bytes);
-        }
-        let (to, pieces) = mpsc::unbounded_channel();
-        let mut hash = Sha256::new();
-        hash.update(open.copy.as_bytes());
-        hash.update([0]);
-        open.chunk = Some(OpenChunk { to, hash, buffer: Vec::new(), bytes: 0, count: 0 });
-        let first = std::mem::take(&mut open.first);
-        let rows =
-            Rows { copy: open.copy.clone(), table: open.table.clone(), line: open.line, first, pieces };
-        self.chunk(Chunk::Rows(rows), 0)?;
-        Ok(0)
-    }
-
-    fn add(&mut self, mut text: &[u8]) -> Result<(), Halt> {
-        let Some(open) = &mut self.copy else { return Ok(()) };
-        let Some(chunk) = &mut open.chunk else { return Ok(()) };
-        *self.loaded.entry(open.table.clone()).or_default() += text.len() as u64;
-        chunk.hash.update(text);
-        chunk.bytes += text.len();
-        chunk.count += memchr::memchr_iter(b'\n', text).count() as u64;
-        while !text.is_empty() {
-            if chunk.buffer.capacity() == 0 {
-                chunk.buffer.reserve_exact(PIECE_BYTES);
-            }
-            let (now, rest) = text.split_at(text.len().min(PIECE_BYTES - chunk.buffer.len()));
-            chunk.buffer.extend_from_slice(now);
-            text = rest;
-            if chunk.buffer.len() == PIECE_BYTES {
-                chunk.send(&self.memory, &self.runtime)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn end_chunk(&mut self) -> Result<(), Halt> {
-        let Some(open) = &mut self.copy else { return Ok(()) };
-        let Some(mut chunk) = open.chunk.take() else { return Ok(()) };
-        if !chunk.buffer.is_empty() {
-            chunk.send(&self.memory, &self.runtime)?;
-        }
-        open.line += chunk.count;
-        let end = Piece::End { count: chunk.count, sum: hex::encode(chunk.hash.finalize()) };
-        chunk.to.send(end).map_err(|_| Halt::Unheard)
-    }
-
-    /// The COPY is over.
-    pub(super) fn copy_end(&mut self) -> Result<(), Halt> {
-        self.end_chunk()?;
-        self.copy = None;
-        Ok(())
-    }
-
     /// A piece of a large object.
     pub(super) fn large_object(&mut self, oid: u32, data: Vec<u8>) -> Result<(), Halt> {
         self.builds()?;
@@ -500,176 +400,5 @@ impl Batcher {
     }
 }
 
-impl OpenChunk {
-    fn send(&mut self, memory: &Arc<Semaphore>, runtime: &tokio::runtime::Handle) -> Result<(), Halt> {
-        let text = Bytes::from(std::mem::take(&mut self.buffer));
-        let size = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        let permit = runtime.block_on(Arc::clone(memory).acquire_many_owned(size));
-        // Closed when the restore stopped for another reason.
-        let permit = permit.map_err(|_| Halt::Unheard)?;
-        self.to.send(Piece::Text(text, permit)).map_err(|_| Halt::Unheard)
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Read {
-        runtime: tokio::runtime::Runtime,
-        from: mpsc::Receiver<Result<Item, DumpError>>,
-    }
-
-    fn batcher(chunk_bytes: usize) -> (Batcher, Read) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let (to, from) = mpsc::channel(1000);
-        let memory = Arc::new(Semaphore::new(64 << 20));
-        (Batcher::new(to, memory, runtime.handle().clone(), chunk_bytes), Read { runtime, from })
-    }
-
-    impl Read {
-        fn items(mut self) -> Vec<Item> {
-            self.runtime.block_on(async {
-                let mut items = Vec::new();
-                while let Some(Ok(item)) = self.from.recv().await {
-                    items.push(item);
-                }
-                items
-            })
-        }
-
-        fn lines(self) -> Vec<Vec<String>> {
-            let chunks = self.items().into_iter().filter_map(|item| match item {
-                Item::Chunk(_, Chunk::Lines(lines), _) => {
-                    Some(lines.into_iter().map(|line| line.sql).collect())
-                }
-                _ => None,
-            });
-            chunks.collect()
-        }
-    }
-
-    fn text_of(rows: &mut Rows) -> (Vec<u8>, u64) {
-        let mut text = Vec::new();
-        loop {
-            match rows.pieces.try_recv().expect("the chunk has an end") {
-                Piece::Text(bytes, _) => text.extend_from_slice(&bytes),
-                Piece::End { count, .. } => return (text, count),
-            }
-        }
-    }
-
-    fn cuts(pieces: usize) -> Vec<(u64, Vec<u8>, u64)> {
-        let text: Vec<u8> = (0..400u32)
-            .flat_map(|n| format!("{n}\t{}\n", "x".repeat(n as usize % 37)).into_bytes())
-            .collect();
-        let (mut batcher, read) = batcher(512);
-        batcher.copy_start("COPY public.t (a, b) FROM stdin;", "\"public\".\"t\"", 1).unwrap();
-        for piece in text.chunks(pieces) {
-            batcher.copy_rows(piece).unwrap();
-        }
-        batcher.copy_end().unwrap();
-        drop(batcher);
-        let mut found = Vec::new();
-        for item in read.items() {
-            if let Item::Chunk(seq, Chunk::Rows(mut rows), _) = item {
-                let (text, count) = text_of(&mut rows);
-                assert_eq!(rows.first, found.is_empty());
-                assert_eq!(count, text.iter().filter(|byte| **byte == b'\n').count() as u64);
-                found.push((seq, text, rows.line));
-            }
-        }
-        assert_eq!(found.iter().flat_map(|(_, data, _)| data.clone()).collect::<Vec<_>>(), text);
-        found
-    }
-
-    #[test]
-    fn chunks_are_the_same_however_the_bytes_arrive() {
-        let whole = cuts(usize::MAX / 2);
-        assert!(whole.len() > 5);
-        for pieces in [1, 7, 100, 511, 513, 5000] {
-            assert_eq!(cuts(pieces), whole, "pieces of {pieces}");
-        }
-    }
-
-    #[test]
-    fn a_row_wider_than_a_chunk_is_one_chunk_in_many_pieces() {
-        let (mut batcher, read) = batcher(1000);
-        batcher.copy_start("COPY public.t (a) FROM stdin;", "\"public\".\"t\"", 1).unwrap();
-        let wide = [vec![b'x'; 3 * PIECE_BYTES], b"\nshort\n".to_vec()].concat();
-        for part in wide.chunks(100_000) {
-            batcher.copy_rows(part).unwrap();
-        }
-        batcher.copy_end().unwrap();
-        drop(batcher);
-        let mut lengths = Vec::new();
-        for item in read.items() {
-            if let Item::Chunk(_, Chunk::Rows(mut rows), _) = item {
-                let (text, count) = text_of(&mut rows);
-                lengths.push((text.len(), count));
-            }
-        }
-        assert_eq!(lengths, [(3 * PIECE_BYTES + 1, 1), (6, 1)]);
-    }
-
-    #[test]
-    fn a_large_object_is_cut_between_writes_and_opened_again() {
-        let (mut batcher, read) = batcher(1000);
-        batcher.statement("BEGIN;", 1, None).unwrap();
-        batcher.statement("SELECT pg_catalog.lo_open('7', 131072);", 2, None).unwrap();
-        let write = format!("SELECT pg_catalog.lowrite(0, '\\x{}');", "00".repeat(300_000));
-        for line in 3..8 {
-            batcher.statement(&write, line, None).unwrap();
-        }
-        batcher.statement("SELECT pg_catalog.lo_close(0);", 8, None).unwrap();
-        batcher.statement("COMMIT;", 9, None).unwrap();
-        drop(batcher);
-        let mut heads = Vec::new();
-        for lines in read.lines() {
-            assert!(lines[0].contains("lo_open('7'"), "{}", &lines[0][..30]);
-            assert!(lines.last().unwrap().contains("lo_close"));
-            heads.push(lines.len());
-        }
-        assert_eq!(heads, [4, 5, 4]);
-    }
-
-    #[test]
-    fn what_is_long_goes_alone_and_behind_what_is_small() {
-        let (mut batcher, read) = batcher(1000);
-        let mut say = |sql: &str| batcher.statement(sql, 1, None).unwrap();
-        say("CREATE TABLE public.big (id int);");
-        say("CREATE TABLE public.small (id int);");
-        say("CREATE TABLE public.parts (id int) PARTITION BY LIST (id);");
-        batcher.copy_start("COPY public.big (id) FROM stdin;", "\"public\".\"big\"", 1).unwrap();
-        batcher.copy_rows(&b"1\n".repeat(1000)).unwrap();
-        batcher.copy_end().unwrap();
-        let mut say = |sql: &str| batcher.statement(sql, 1, None).unwrap();
-        say("ALTER TABLE ONLY public.big ADD CONSTRAINT big_pkey PRIMARY KEY (id);");
-        say("ALTER TABLE ONLY public.small ADD CONSTRAINT small_pkey PRIMARY KEY (id);");
-        say("ALTER TABLE ONLY public.parts ADD CONSTRAINT parts_pkey PRIMARY KEY (id);");
-        say("CREATE INDEX big_i ON public.big USING btree (id);");
-        say("ALTER TABLE ONLY public.big ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES public.small(id);");
-        say("ALTER TABLE ONLY public.big ADD CONSTRAINT p FOREIGN KEY (id) REFERENCES public.parts(id);");
-        say("CREATE POLICY own ON public.big;");
-        say("REFRESH MATERIALIZED VIEW public.m;");
-        batcher.release().unwrap();
-        drop(batcher);
-        let chunks: Vec<_> = read.lines().into_iter().map(|lines| lines.join("; ")).collect();
-        let wanted = [
-            "CREATE TABLE public.big (id int); CREATE TABLE public.small (id int); CREATE TABLE public.parts (id int) \
-             PARTITION BY LIST (id)",
-            "CREATE UNIQUE INDEX big_pkey ON public.big USING btree (id)",
-            "ALTER TABLE ONLY public.small ADD CONSTRAINT small_pkey PRIMARY KEY (id)",
-            "ALTER TABLE ONLY public.parts ADD CONSTRAINT parts_pkey PRIMARY KEY (id)",
-            "ALTER TABLE ONLY public.big ADD CONSTRAINT big_pkey PRIMARY KEY USING INDEX big_pkey; \
-             ALTER TABLE ONLY public.big ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES public.small(id) NOT VALID",
-            "ALTER TABLE ONLY public.big ADD CONSTRAINT p FOREIGN KEY (id) REFERENCES public.parts(id); \
-             CREATE POLICY own ON public.big",
-            "CREATE INDEX big_i ON public.big USING btree (id)",
-            "VACUUM (ANALYZE, INDEX_CLEANUP off, TRUNCATE off) \"public\".\"big\"",
-            "ALTER TABLE public.big VALIDATE CONSTRAINT f",
-            "REFRESH MATERIALIZED VIEW public.m",
-        ];
-        assert_eq!(chunks, wanted);
-    }
-}
+mod tests;

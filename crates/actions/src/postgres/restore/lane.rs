@@ -396,13 +396,3 @@ pub(super) async fn collect(rows: &mut Rows) -> Option<(Bytes, u64, String)> {
         }
     }
 }
-
-/// Passes over a chunk; its sum, none when it ended before its end.
-pub(super) async fn pass_over(rows: &mut Rows) -> Option<String> {
-    loop {
-        match rows.pieces.recv().await? {
-            Piece::Text(..) => {}
-            Piece::End { sum, .. } => return Some(sum),
-        }
-    }
-}

@@ -16,10 +16,11 @@ use crate::s3::Tap;
 
 use super::batch::{Chunk, Item, Line, Rows};
 use super::fault::{Stopped, dump_fault, is_utf8, object, spoiled};
-use super::lane::{Carried, Lane, Load, Shared, collect};
+use super::lane::{Carried, Lane, Load, Shared};
 use super::locks::{Mode, Needs};
 use super::markers;
 use super::params::Skipped;
+use super::pass::{Pass, pass_over, same};
 use super::phases::{Phase, Phases};
 use super::platform::Decision;
 use super::schedule::{Queue, Started};
@@ -197,11 +198,14 @@ impl<'a> Loader<'a> {
 
     /// The part that comes next, if there is a connection for it.
     fn start(&mut self, running: usize) -> Option<Started<Part>> {
-        let wanted = match self.queue.next()?.phase {
-            Phase::Rows => self.width.for_rows(),
-            _ => self.width.for_others(),
-        };
-        if running < wanted { self.queue.start() } else { None }
+        let Self { queue, width, .. } = self;
+        queue.start(|part| {
+            running
+                < match part.phase {
+                    Phase::Rows => width.for_rows(),
+                    _ => width.for_others(),
+                }
+        })
     }
 
     /// A stop was asked for: what is in flight is whole chunks, and they are let in.
@@ -466,41 +470,4 @@ impl<'a> Loader<'a> {
         };
         self.priority.contains(table)
     }
-}
-
-/// Rows that are read and not loaded: they are in the target, or not wanted there.
-struct Pass {
-    seq: u64,
-    rows: Rows,
-    /// The sum of those that are in the target.
-    marked: Option<String>,
-}
-
-/// Reads rows to their end. Those that are in the target are hashed all the same: for the masking, whose hashes are of all
-/// rows, and to see that they are the same.
-async fn pass_over(shared: &Shared<'_>, Pass { seq, mut rows, marked }: Pass) -> Result<(), Stopped> {
-    let sum = match &shared.masker {
-        Some(masker) if marked.is_some() => {
-            let Some((text, _, sum)) = collect(&mut rows).await else { return Ok(()) };
-            masker.rows(&rows.copy, &rows.table, text, false).await.map_err(spoiled)?;
-            Some(sum)
-        }
-        _ => super::lane::pass_over(&mut rows).await,
-    };
-    // Without their end the dump could not be read on, which its reader tells.
-    match (marked, sum) {
-        (Some(marked), Some(sum)) => same(seq, &marked, &sum),
-        _ => Ok(()),
-    }
-}
-
-/// A resumed restore builds only on chunks that came from the bytes that it reads.
-fn same(seq: u64, marked: &str, read: &str) -> Result<(), Stopped> {
-    if marked == read {
-        return Ok(());
-    }
-    let error = ActionError::refused(format!(
-        "go on restoring: chunk {seq} was loaded from other bytes than those that are read now"
-    ));
-    Err(Stopped { error: error.code("checksum-mismatch"), spoiled: true })
 }

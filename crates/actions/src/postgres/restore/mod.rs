@@ -13,6 +13,7 @@
 //! | `ties`     | which tables keep an order of their own                   |
 //! | `schedule` | which one comes next                                      |
 //! | `load`     | keeps several connections at work                         |
+//! | `pass`     | reads rows that go nowhere                                |
 //! | `lane`     | one of them: carries a chunk over, with its marker        |
 //! | `width`    | how many connections are at work at once                  |
 //! | `lanes`    | opens as many of them as the server has room for          |
@@ -44,6 +45,7 @@ mod load;
 mod locks;
 mod markers;
 mod params;
+mod pass;
 mod phases;
 mod platform;
 mod put_off;

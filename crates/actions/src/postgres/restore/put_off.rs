@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use crate::postgres::sql::What;
+use crate::postgres::sql::{What, name_of};
 use crate::postgres::words::{Token, Words};
 
 use super::batch::Line;
@@ -45,8 +45,7 @@ impl PutOff {
     /// Puts the build of an index off. Not of a unique one: a foreign key may need it.
     pub(super) fn build(&mut self, line: Line) {
         if let What::Create { name, .. } = &line.what {
-            let own = name.rsplit_once("\".\"").map_or(name.as_str(), |(_, own)| own);
-            self.names.insert(own.trim_matches('"').replace("\"\"", "\""));
+            self.names.insert(name_of(name));
         }
         self.builds.push(line);
     }

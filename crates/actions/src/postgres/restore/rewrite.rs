@@ -2,7 +2,7 @@
 //! beside others, and a constraint that uses it; a foreign key is added unchecked, and checked later. What is not
 //! understood to the last word stays as it is. Pure text.
 
-use crate::postgres::sql::{What, qualified, schema_of, what};
+use crate::postgres::sql::{What, name_of, qualified, schema_of, what};
 use crate::postgres::words::{Token, Words};
 
 /// A constraint in two steps; each is a statement of its own.
@@ -182,11 +182,11 @@ pub(super) fn index_kind(create: &str) -> IndexKind {
 /// What the index of [`key_in_two`] is.
 pub(super) fn index_of_key(table: &str, index: &InTwo) -> What {
     match what(&index.first) {
-        What::Create { kind, name, .. } => {
-            let own = name.rsplit_once("\".\"").map_or(name.as_str(), |(_, own)| own.trim_end_matches('"'));
-            let own = own.replace("\"\"", "\"");
-            What::Create { kind, name: qualified(&schema_of(table), &own), on: Some(table.to_owned()) }
-        }
+        What::Create { kind, name, .. } => What::Create {
+            kind,
+            name: qualified(&schema_of(table), &name_of(&name)),
+            on: Some(table.to_owned()),
+        },
         other => other,
     }
 }

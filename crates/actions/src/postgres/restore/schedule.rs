@@ -57,18 +57,18 @@ impl<T> Queue<T> {
         self.waiting.is_empty() && self.running.is_empty()
     }
 
-    /// The part to start now; none while each that waits conflicts with one before it.
-    pub(super) fn start(&mut self) -> Option<Started<T>> {
-        let started = self.waiting.remove(self.best()?)?;
+    /// The part to start now; none while each that waits conflicts with one before it, and none when there is no `room`
+    /// for the one that is next.
+    pub(super) fn start(&mut self, room: impl FnOnce(&T) -> bool) -> Option<Started<T>> {
+        let best = self.best()?;
+        if !room(&self.waiting.get(best)?.part) {
+            return None;
+        }
+        let started = self.waiting.remove(best)?;
         let ticket = self.tickets;
         self.tickets += 1;
         self.running.push((ticket, started.needs));
         Some(Started { ticket, part: started.part })
-    }
-
-    /// What [`Self::start`] would start.
-    pub(super) fn next(&self) -> Option<&T> {
-        self.waiting.get(self.best()?).map(|waiting| &waiting.part)
     }
 
     fn best(&self) -> Option<usize> {
@@ -135,7 +135,7 @@ mod tests {
             }
             let (mut running, mut over, mut picks) = (Vec::new(), Vec::new(), picks.iter().cycle());
             while !queue.is_idle() {
-                while running.len() < lanes && let Some(started) = queue.start() {
+                while running.len() < lanes && let Some(started) = queue.start(|_| true) {
                     for (_, other) in &running {
                         let (_, other): &(u64, usize) = &(0, *other);
                         prop_assert!(!parts[*other].0.conflicts(&parts[started.part].0), "{other} and {}", started.part);
@@ -162,9 +162,13 @@ mod tests {
         for (table, weight) in [("a", 1), ("b", 9), ("c", 5)] {
             queue.push(Needs::lock(table, Mode::Share), weight, table);
         }
+        assert!(
+            queue.start(|part| *part != "b").is_none(),
+            "the next one waits for room, and no other goes before it"
+        );
         queue.push(Needs::Everything, 99, "last");
         let order = std::iter::from_fn(|| {
-            let started = queue.start()?;
+            let started = queue.start(|_| true)?;
             queue.done(started.ticket);
             Some(started.part)
         });

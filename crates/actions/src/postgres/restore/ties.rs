@@ -102,3 +102,41 @@ impl Ties {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::postgres::catalog::Catalog;
+    use crate::postgres::sql::what;
+
+    use super::super::platform::Profile;
+    use super::*;
+
+    fn needs(what: What) -> Needs {
+        let before = Catalog::default();
+        let ground = Ground { profile: Profile::Plain, before: &before, server: 150_000 };
+        Ties::default().statement(&ground, &Line { sql: String::new(), line: 1, object: None, what })
+    }
+
+    fn check(child: &str, parent: &str) -> Needs {
+        needs(What::Validate { table: child.into(), name: "f".into(), parent: parent.into() })
+    }
+
+    fn analyze(table: &str) -> Needs {
+        needs(What::Analyze { table: table.into() })
+    }
+
+    #[test]
+    fn a_check_waits_for_the_statistics_of_both_tables_and_for_no_other_check_of_another_table() {
+        let one = check("a", "p");
+        assert!(one.conflicts(&analyze("a")) && one.conflicts(&analyze("p")));
+        assert!(!one.conflicts(&analyze("b")) && !one.conflicts(&check("b", "p")));
+        assert!(one.conflicts(&check("a", "q")), "the server lets only one check a table");
+    }
+
+    #[test]
+    fn a_refresh_waits_for_all_work_and_goes_beside_checks() {
+        let refresh = needs(what("REFRESH MATERIALIZED VIEW public.m"));
+        assert!(refresh.conflicts(&Needs::lock(WORK, Mode::RowExclusive)) && refresh.conflicts(&refresh));
+        assert!(!refresh.conflicts(&check("a", "p")));
+    }
+}

@@ -199,6 +199,31 @@ impl<'a> Source<'a> {
         Ok(Some(Proven { picked, schema, verified_by: "store" }))
     }
 
+    /// Where the index has the one table whose rows are wanted, and the number of its entry; none when the archive does not
+    /// say the same, or the table's rows are those of others too.
+    fn placed(
+        &self,
+        head: &[u8],
+        index: &Index,
+        want: &Want,
+    ) -> Result<Option<(IndexedTable, Schema, u32)>, ActionError> {
+        let Some(place) = index.table(want.table.schema.as_deref(), &want.table.name).cloned() else {
+            return Ok(None);
+        };
+        let reader = self.opened(head)?;
+        let Ok(schema) = learn(&reader) else { return Ok(None) };
+        let mut entries = reader.toc().iter().filter(|entry| {
+            entry.is_table_data() && entry.had_dumper && schema.is_part_of(&table_of(entry), &want.table)
+        });
+        let (Some(entry), None) = (entries.next(), entries.next()) else { return Ok(None) };
+        let columns = entry.copy().and_then(|copy| copy.columns);
+        if table_of(entry) != want.table || columns.as_ref() != Some(&place.columns) {
+            return Ok(None);
+        }
+        let dump_id = entry.dump_id;
+        Ok(Some((place, schema, dump_id)))
+    }
+
     /// The index says which parts of the table may have the keys, and has a checksum for each. Keys are compared byte by
     /// byte, and one that is not found is looked for again without the parts.
     async fn by_parts(
@@ -207,18 +232,7 @@ impl<'a> Source<'a> {
         index: &Index,
         want: &Want,
     ) -> Result<Option<Proven>, ActionError> {
-        let Some(place) = index.table(want.table.schema.as_deref(), &want.table.name).cloned() else {
-            return Ok(None);
-        };
-        let reader = self.opened(head)?;
-        let Ok(schema) = learn(&reader) else { return Ok(None) };
-        // A partitioned table has no rows of its own.
-        let whole = reader.toc().iter().filter(|entry| {
-            entry.is_table_data() && entry.had_dumper && schema.is_part_of(&table_of(entry), &want.table)
-        });
-        if whole.count() != 1 {
-            return Ok(None);
-        }
+        let Some((place, schema, _)) = self.placed(head, index, want)? else { return Ok(None) };
         let Some(parts) = place.cuts.as_ref().and_then(|cuts| wanted_parts(cuts, want)) else {
             return Ok(None);
         };
@@ -262,12 +276,9 @@ impl<'a> Source<'a> {
             .await?;
         match read {
             Ok(picker) => Ok(picker),
-            Err(Halt::Refused(error)) => Err(*error),
-            // The index may be wrong; the store may have failed.
-            Err(halt) => match tap.failure() {
-                Some(_) => Err(self.halted(halt, &tap)),
-                None => Ok(None),
-            },
+            Err(halt) if tap.failure().is_some() => Err(self.halted(halt, &tap)),
+            // The index may be wrong; whoever reads without it says what is wrong with the dump.
+            Err(_) => Ok(None),
         }
     }
 
@@ -279,22 +290,9 @@ impl<'a> Source<'a> {
         index: &Index,
         want: &Want,
     ) -> Result<Option<Proven>, ActionError> {
-        let Some(place) = index.table(want.table.schema.as_deref(), &want.table.name).cloned() else {
-            return Ok(None);
-        };
-        let reader = self.opened(head)?;
-        let Ok(schema) = learn(&reader) else { return Ok(None) };
-        let mut entries = reader.toc().iter().filter(|entry| {
-            entry.is_table_data() && entry.had_dumper && schema.is_part_of(&table_of(entry), &want.table)
-        });
-        let (Some(entry), None) = (entries.next(), entries.next()) else { return Ok(None) };
-        let columns = entry.copy().and_then(|copy| copy.columns);
-        if table_of(entry) != want.table || columns.as_ref() != Some(&place.columns) {
-            return Ok(None);
-        }
+        let Some((place, schema, dump_id)) = self.placed(head, index, want)? else { return Ok(None) };
         let picker = Picker::new(Want { exact: true, unique: false, ..want.clone() });
         let range = place.offset..place.offset + place.length;
-        let dump_id = entry.dump_id;
         let Ok((mut pickers, sum)) =
             self.block(head, (dump_id, range), schema.clone(), vec![picker], true).await
         else {

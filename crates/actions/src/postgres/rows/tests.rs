@@ -283,6 +283,71 @@ async fn an_index_saves_reading_and_is_believed_only_as_far_as_it_proves_itself(
 }
 
 #[tokio::test]
+async fn of_a_large_table_only_the_parts_that_may_have_a_key_are_read_and_each_must_prove_itself() {
+    let stage = Stage::new().await;
+    let large = "create table app.large (id bigint primary key, code uuid not null unique, t text);
+        insert into app.large select n, md5(n::text)::uuid, repeat(md5(n::text), 10) from generate_series(1, 40000) n";
+    stage.source.sql(large).await;
+    let dump = stage.source.dump(&["-Fc"]);
+    let backup = stage.put(&dump, false).await;
+    let mut indexer = runbook_dump::Indexer::start(runbook_dump::Limits::default()).unwrap();
+    dump.chunks(1 << 16).for_each(|piece| indexer.push(piece.to_vec()).unwrap());
+    let sum = hex::encode(Sha256::digest(&dump));
+    let index = runbook_dump::Index::new(indexer.finish().unwrap(), sum, dump.len() as u64);
+    let index = serde_json::to_value(index).unwrap();
+    let place = index["tables"].as_array().unwrap().iter().position(|t| t["name"] == "large").unwrap();
+    let parts = index["tables"][place]["cuts"]["parts"].as_array().unwrap().len();
+    assert!(parts > 3, "{parts}");
+    let put = |index: &Value| {
+        let text = index.to_string();
+        let sum = hex::encode(Sha256::digest(text.as_bytes()));
+        stage.bucket.put("d.index.json", text.as_bytes());
+        stage.bucket.put("d.index.json.sha256", sum.as_bytes());
+        text.len() as u64
+    };
+    let with = |key: &str, value: Value| json!({ "table": "app.large", "key": key, "keys": [value] });
+    // The md5 of 20000, in the middle.
+    let code = "d9798cdf31c02d86b8b81cc119d94836";
+    let code = format!("{}-{}-{}-{}-{}", &code[..8], &code[8..12], &code[12..16], &code[16..20], &code[20..]);
+
+    let beside = put(&index);
+    let ways = [("id", json!(1)), ("id", json!(39_999)), ("code", json!(code))];
+    for (key, value) in ways.clone() {
+        let found = stage.extract(&backup, with(key, value)).await.unwrap();
+        assert_eq!((found.rows, found.verified_by.as_str()), (1, "index"), "{key}");
+        // What the head of the archive takes comes on top, and of a filter one part in a hundred for nothing.
+        let most = beside + (256 << 10) + dump.len() as u64 / 2;
+        assert!(found.bytes_read < most, "{key}: {} of {}", found.bytes_read, dump.len());
+    }
+    let none = stage.extract(&backup, with("id", json!(40_001))).await.unwrap();
+    assert_eq!(
+        (none.rows, none.missing, none.verified_by.as_str()),
+        (0, 1, "whole"),
+        "it is looked for everywhere"
+    );
+
+    // An index that says what is not so costs reading, and no row.
+    for (name, value) in [
+        ("sha256", json!("0".repeat(64))),
+        ("text", json!(7)),
+        ("text_bytes", json!(1)),
+        ("upto", json!(1)),
+        ("values", json!(["none", "none"])),
+    ] {
+        let mut wrong = index.clone();
+        for part in wrong["tables"][place]["cuts"]["parts"].as_array_mut().unwrap() {
+            part[name] = value.clone();
+        }
+        // The table as a whole is not to be believed either, so that only the dump itself is left.
+        wrong["tables"][place]["sha256"] = json!("0".repeat(64));
+        put(&wrong);
+        let (key, value) = ways[2].clone();
+        let found = stage.extract(&backup, with(key, value)).await.unwrap();
+        assert_eq!((found.rows, found.verified_by.as_str()), (1, "whole"), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn rows_that_foreign_keys_point_at_come_along() {
     let stage = Stage::new().await;
     let dumps = [

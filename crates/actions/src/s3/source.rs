@@ -19,6 +19,7 @@ use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use runbook_core::action::{ActionError, Context};
 use sha2::{Digest as _, Sha256};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::location::Location;
@@ -74,8 +75,8 @@ fn file_info(found: &Metadata) -> ObjectInfo {
     }
 }
 
-/// Starts to read an object that [`inspect`] saw; the bytes are those, or the reader fails.
-/// `source` as for [`inspect`].
+/// Reads an object that [`inspect`] saw; the bytes are those, or the reader fails. Nothing is fetched before the first
+/// read. `source` as for [`inspect`].
 pub async fn read(
     ctx: &Context,
     source: Option<&str>,
@@ -106,10 +107,14 @@ pub async fn read_range(
                 return Err(ActionError::refused(format!("bind the reading of `{at}`: it has no ETag")));
             };
             let store = Store::bucket_of(ctx, source, bucket).await?;
-            let (send, parts) = mpsc::channel(1);
             let object = Pinned { store, key: key.clone(), etag };
-            let pump = tokio::spawn(pump(object, range, send));
-            From::Store { parts, current: Bytes::new(), _pump: StopOnDrop(pump) }
+            From::Store(Fetched {
+                object,
+                range,
+                runtime: Handle::current(),
+                under_way: None,
+                current: Bytes::new(),
+            })
         }
         Location::File(path) => {
             let broken = |error| ActionError::refused(format!("open `{at}`")).because(error);
@@ -119,8 +124,15 @@ pub async fn read_range(
         }
     };
     Ok(Tap(Arc::new(Shared {
-        state: Mutex::new(State { from, hash: Sha256::new(), ended: false, failure: None }),
+        state: Mutex::new(State {
+            from,
+            hash: Sha256::new(),
+            spans: Vec::new(),
+            ended: false,
+            failure: None,
+        }),
         read: AtomicU64::new(0),
+        watched: AtomicU64::new(0),
         cancelled: AtomicBool::new(false),
         size,
     })))
@@ -147,6 +159,8 @@ pub struct Tap(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     read: AtomicU64,
+    /// Those of them that are watched.
+    watched: AtomicU64,
     cancelled: AtomicBool,
     size: u64,
 }
@@ -154,13 +168,40 @@ struct Shared {
 struct State {
     from: From,
     hash: Sha256,
+    spans: Vec<Span>,
     ended: bool,
     failure: Option<Failure>,
 }
 
+/// A part of the object that is hashed by itself.
+struct Span {
+    range: Range<u64>,
+    hash: Sha256,
+}
+
 enum From {
-    Store { parts: mpsc::Receiver<Result<Bytes, Failure>>, current: Bytes, _pump: StopOnDrop },
+    Store(Fetched),
     File { file: File, path: PathBuf, etag: Option<String> },
+}
+
+/// Parts of an object in their order; the first is asked for when it is wanted.
+struct Fetched {
+    object: Pinned,
+    range: Range<u64>,
+    runtime: Handle,
+    under_way: Option<(mpsc::Receiver<Result<Bytes, Failure>>, StopOnDrop)>,
+    current: Bytes,
+}
+
+impl Fetched {
+    fn next(&mut self) -> Option<Result<Bytes, Failure>> {
+        let (parts, _) = self.under_way.get_or_insert_with(|| {
+            let (send, parts) = mpsc::channel(1);
+            let pump = self.runtime.spawn(pump(self.object.clone(), self.range.clone(), send));
+            (parts, StopOnDrop(pump))
+        });
+        parts.blocking_recv()
+    }
 }
 
 /// Ends the fetching when nobody reads any more.
@@ -187,6 +228,22 @@ impl Tap {
     /// Size of the object.
     pub fn size_bytes(&self) -> u64 {
         self.0.size
+    }
+
+    /// From now on hashes these parts of it by themselves as well. Bytes that passed before are not in their hashes.
+    pub fn watch(&self, ranges: impl IntoIterator<Item = Range<u64>>) {
+        let spans = ranges.into_iter().map(|range| Span { range, hash: Sha256::new() });
+        self.state().spans.extend(spans);
+    }
+
+    /// Bytes of watched parts that passed so far.
+    pub fn watched_bytes(&self) -> u64 {
+        self.0.watched.load(Ordering::Relaxed)
+    }
+
+    /// The sha256 of each watched part, as far as it passed, in the order in which they were given; lower-case hex.
+    pub fn watched(&self) -> Vec<String> {
+        self.state().spans.iter().map(|span| hex::encode(span.hash.clone().finalize())).collect()
     }
 
     /// Lets whoever reads on fail with [`Failure::Cancelled`], on whatever thread that is.
@@ -241,6 +298,10 @@ impl Read for Tap {
             }
             Ok(n) => {
                 state.hash.update(&into[..n]);
+                for span in &mut state.spans {
+                    let own = span.pass(seen, &into[..n]);
+                    self.0.watched.fetch_add(own as u64, Ordering::Relaxed);
+                }
                 self.0.read.store(seen + n as u64, Ordering::Relaxed);
                 Ok(n)
             }
@@ -252,19 +313,30 @@ impl Read for Tap {
     }
 }
 
+impl Span {
+    /// Bytes of the object pass, the first of them at `at`; how many are the part's own.
+    fn pass(&mut self, at: u64, bytes: &[u8]) -> usize {
+        let within =
+            |place: u64| usize::try_from(place.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len());
+        let own = &bytes[within(self.range.start)..within(self.range.end)];
+        self.hash.update(own);
+        own.len()
+    }
+}
+
 impl From {
     fn read(&mut self, into: &mut [u8], seen: u64, size: u64) -> Result<usize, Failure> {
         match self {
-            Self::Store { parts, current, .. } => {
-                while current.is_empty() {
-                    match parts.blocking_recv() {
-                        Some(part) => *current = part?,
+            Self::Store(fetched) => {
+                while fetched.current.is_empty() {
+                    match fetched.next() {
+                        Some(part) => fetched.current = part?,
                         None if seen == size => return Ok(0),
                         None => return Err(Failure::Broken("the download was ended".into())),
                     }
                 }
-                let n = into.len().min(current.len());
-                current.copy_to_slice(&mut into[..n]);
+                let n = into.len().min(fetched.current.len());
+                fetched.current.copy_to_slice(&mut into[..n]);
                 Ok(n)
             }
             Self::File { file, path, etag } => {
@@ -285,6 +357,7 @@ fn etag_of(path: &Path) -> Option<String> {
 }
 
 /// An object bound to one ETag, read in parts.
+#[derive(Clone)]
 pub(crate) struct Pinned {
     store: Store,
     key: String,
@@ -390,6 +463,20 @@ mod tests {
         assert_eq!(first, bytes[..200_000]);
         assert_eq!(sum, hex::encode(Sha256::digest(&bytes)));
         assert_eq!(tap.bytes_read(), bytes.len() as u64);
+    }
+
+    #[tokio::test]
+    async fn parts_that_are_watched_are_hashed_by_themselves() {
+        let bucket = Bucket::start().await;
+        let bytes: Vec<u8> = (0..200_003u32).flat_map(u32::to_le_bytes).collect();
+        bucket.put("a/b", &bytes);
+        let (tap, _folder) = opened(&bucket).await;
+        let ranges = [0..1, 70_001..600_000, 300_000..300_000, 800_000..800_012];
+        tap.watch(ranges.clone().map(|range| range.start as u64..range.end as u64));
+        let reader = tap.clone();
+        tokio::task::spawn_blocking(move || reader.finish().unwrap()).await.unwrap();
+        assert_eq!(tap.watched_bytes(), ranges.iter().map(|range| range.len() as u64).sum::<u64>());
+        assert_eq!(tap.watched(), ranges.map(|range| hex::encode(Sha256::digest(&bytes[range]))));
     }
 
     #[tokio::test]

@@ -5,5 +5,5 @@ mod s3;
 mod server;
 
 pub(crate) use context::World;
-pub(crate) use s3::Bucket;
+pub(crate) use s3::{Bucket, Fault};
 pub(crate) use server::{Cluster, Database, cluster};

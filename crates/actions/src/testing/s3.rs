@@ -1,8 +1,12 @@
 //! A real S3 server on a folder, in this process.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::body::Body;
 use axum::extract::Request;
+use axum::http::{Method, StatusCode, header::RANGE};
+use axum::response::IntoResponse as _;
 use runbook_core::environment::Backups;
 use runbook_core::secret::SecretText;
 use s3s::auth::SimpleAuth;
@@ -15,6 +19,16 @@ pub(crate) struct Bucket {
     folder: TempDir,
     server: tokio::task::JoinHandle<()>,
     endpoint: String,
+    fault: Arc<Mutex<Option<Fault>>>,
+}
+
+/// What goes wrong with ranged GETs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fault {
+    /// Those that begin at this byte give this byte of theirs altered.
+    Altered { from: u64, at: usize },
+    /// Those that begin at this byte or behind it fail, so many times.
+    Failing { from: u64, times: u32 },
 }
 
 impl Drop for Bucket {
@@ -31,11 +45,22 @@ impl Bucket {
         let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).expect("a folder"));
         builder.set_auth(SimpleAuth::from_single("id", "secret"));
         let service = builder.build();
+        let fault = Arc::new(Mutex::new(None));
+        let faults = fault.clone();
         let router = axum::Router::new().fallback(move |request: Request| {
-            let service = service.clone();
+            let (service, wrong) = (service.clone(), wrong(&faults, &request));
             async move {
+                if let Some(Fault::Failing { .. }) = wrong {
+                    return Ok((StatusCode::INTERNAL_SERVER_ERROR, Body::empty()).into_response());
+                }
                 let answer = service.call(request.map(s3s::Body::http_body_unsync)).await;
-                answer.map(|answer| answer.map(axum::body::Body::new)).map_err(|error| format!("{error:?}"))
+                let answer = answer.map_err(|error| format!("{error:?}"))?.map(Body::new);
+                let Some(Fault::Altered { at, .. }) = wrong else { return Ok(answer) };
+                let (head, body) = answer.into_parts();
+                let mut bytes =
+                    axum::body::to_bytes(body, usize::MAX).await.map_err(|error| error.to_string())?.to_vec();
+                bytes[at] ^= 1;
+                Ok::<_, String>(axum::response::Response::from_parts(head, Body::from(bytes)))
             }
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -43,7 +68,12 @@ impl Bucket {
         let server = tokio::spawn(async move {
             axum::serve(listener, router).await.expect("it serves");
         });
-        Self { folder, server, endpoint }
+        Self { folder, server, endpoint, fault }
+    }
+
+    /// From now on something goes wrong, or nothing does.
+    pub(crate) fn fails(&self, fault: Option<Fault>) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     }
 
     /// How an environment names it.
@@ -82,5 +112,21 @@ impl Bucket {
             format!("{sum}  {}\n", key.rsplit('/').next().unwrap_or(key)).as_bytes(),
         );
         sum
+    }
+}
+
+/// What is to go wrong with a request.
+fn wrong(faults: &Mutex<Option<Fault>>, request: &Request) -> Option<Fault> {
+    let range = request.headers().get(RANGE)?.to_str().ok()?.strip_prefix("bytes=")?;
+    let start: u64 = range.split('-').next()?.parse().ok()?;
+    let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
+    let fault = faults.as_mut().filter(|_| request.method() == Method::GET)?;
+    match fault {
+        Fault::Altered { from, .. } => (*from == start).then_some(*fault),
+        Fault::Failing { from, times } => {
+            let now = start >= *from && *times > 0;
+            *times -= u32::from(now);
+            now.then_some(*fault)
+        }
     }
 }

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 pub(crate) struct Cluster {
     process: Child,
     bin: PathBuf,
+    user: Option<(u32, u32)>,
     port: u16,
     /// A folder of the test's own.
     pub(crate) folder: TempDir,
@@ -54,28 +55,25 @@ pub(crate) async fn cluster() -> Cluster {
             .and_then(|l| l.local_addr())
             .expect("a free port")
             .port();
-        let log = std::fs::File::create(folder.path().join("log")).expect("a log");
-        let mut process = as_user(user, &bin.join("postgres"))
-            .arg("-D")
-            .arg(&data)
-            .args([
-                "-p",
-                &port.to_string(),
-                "-c",
-                "listen_addresses=127.0.0.1",
-                "-c",
-                "unix_socket_directories=",
-            ])
-            .args(["-c", "fsync=off", "-c", "max_connections=30", "-c", "shared_buffers=32MB"])
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("postgres runs");
+        let mut process = started(user, &bin, folder.path(), port);
         if ready(&mut process, port).await {
-            return Cluster { process, bin, port, folder };
+            return Cluster { process, bin, user, port, folder };
         }
     }
     panic!("{}", std::fs::read_to_string(folder.path().join("log")).unwrap_or_default());
+}
+
+fn started(user: Option<(u32, u32)>, bin: &Path, folder: &Path, port: u16) -> Child {
+    let log = std::fs::File::create(folder.join("log")).expect("a log");
+    as_user(user, &bin.join("postgres"))
+        .arg("-D")
+        .arg(folder.join("data"))
+        .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="])
+        .args(["-c", "fsync=off", "-c", "max_connections=30", "-c", "shared_buffers=32MB"])
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("postgres runs")
 }
 
 async fn ready(process: &mut Child, port: u16) -> bool {
@@ -147,6 +145,26 @@ pub(crate) struct Database {
 }
 
 impl Cluster {
+    /// Ends the server as a loss of power does.
+    pub(crate) fn crash(&self) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-KILL", &pid]).status().expect("kill runs").success());
+    }
+
+    /// Starts it again where it was.
+    pub(crate) async fn start_again(&mut self) {
+        self.process.wait().expect("a child of ours");
+        // What the old server left behind takes a moment to go, and no new one starts before.
+        for _ in 0..1000 {
+            self.process = started(self.user, &self.bin, self.folder.path(), self.port);
+            if ready(&mut self.process, self.port).await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{}", std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default());
+    }
+
     /// Makes a database.
     pub(crate) async fn database(&self, name: &str) -> Database {
         let postgres = self.open("postgres", "postgres").await;
@@ -204,6 +222,14 @@ impl Database {
             .expect("pg_dump runs");
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         out.stdout
+    }
+
+    /// The same through a file, where pg_dump can write down where rows stand in an archive.
+    pub(crate) fn dump_to_file(&self, args: &[&str]) -> Vec<u8> {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let path = file.path().to_str().expect("a UTF-8 path");
+        self.dump(&[args, &["-f", path]].concat());
+        std::fs::read(path).expect("pg_dump wrote it")
     }
 
     /// The schema as pg_dump writes it, without what differs between any two dumps.

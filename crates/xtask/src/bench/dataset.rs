@@ -37,6 +37,8 @@ pub(super) struct Shape {
     pub(super) bytes: u64,
     /// Percent of the rows that are in the largest table.
     pub(super) skew: u32,
+    /// Percent of the messages that the full-text index holds.
+    pub(super) full_text: u32,
 }
 
 /// Dumps and what is true of them.
@@ -121,8 +123,8 @@ fn make(folder: &Path, shape: Shape, server: &Server) -> Result<(), Failure> {
     fs::write(&script, SQL).map_err(|error| failed("write into", error))?;
     let mut psql = server.client("psql", OWNER);
     psql.args(["-X", "-q", "-d", database, "-f"]).arg(&script);
-    for (name, rows) in rows_of(shape) {
-        psql.arg("-v").arg(format!("{name}={rows}"));
+    for (name, number) in rows_of(shape).into_iter().chain([("full_text", u64::from(shape.full_text))]) {
+        psql.arg("-v").arg(format!("{name}={number}"));
     }
     run(&mut psql)?;
     for (name, arguments) in [("plain.sql.gz", ["-Fp", "-Z6"]), ("archive.dump", ["-Fc", "-Z6"])] {

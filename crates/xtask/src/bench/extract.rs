@@ -146,8 +146,8 @@ fn run(setting: &Setting, name: &str, state: &str, environment: &str) -> Result<
     let mut command = setting.world.product(state)?;
     command.arg("--json").arg("run").arg(setting.world.folder.join(format!("{name}.yaml")));
     command.args(["--env", environment]).stdout(File::create(&events).map_err(failed)?);
-    let (watched, _) = Watched::start(&mut command)?;
-    let (status, took) = watched.ended()?;
+    let watched = Watched::start(&mut command)?;
+    let (status, took) = watched.ended(None)?;
     let text = std::fs::read_to_string(&events).map_err(failed)?;
     if !status.success() {
         return Err(setting.world.with_log(format!("`{name}` ended with {status}")));

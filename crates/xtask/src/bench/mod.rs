@@ -41,6 +41,10 @@ pub(crate) struct Common {
     /// Percent of the rows that are in the largest table.
     #[arg(long, default_value_t = 54, value_parser = clap::value_parser!(u32).range(1..=99))]
     skew: u32,
+    /// Percent of the largest table's rows, the latest ones, that its full-text index holds. Its build is one long step on one
+    /// core, a quarter of the server's work where it holds all.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=100))]
+    full_text: u32,
     /// Bytes a second that the object store gives to all its readers together: 50M, 200M; `full` for no limit.
     #[arg(long, default_value = "full", value_parser = rate)]
     rate: Rate,
@@ -53,6 +57,12 @@ pub(crate) struct Common {
     /// Store the dumps without a checksum of the store's own.
     #[arg(long)]
     no_store_checksum: bool,
+}
+
+impl Common {
+    fn shape(&self) -> dataset::Shape {
+        dataset::Shape { bytes: self.size, skew: self.skew, full_text: self.full_text }
+    }
 }
 
 /// Bytes a second, or no limit.

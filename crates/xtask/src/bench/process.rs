@@ -44,26 +44,26 @@ struct Seen {
 
 impl Watched {
     /// Begins. No other program may be run beside it: CPU time is told for all children together.
-    pub(super) fn start(command: &mut Command) -> Result<(Self, Option<std::process::ChildStdout>), Failure> {
+    pub(super) fn start(command: &mut Command) -> Result<Self, Failure> {
         let name = command.get_program().to_string_lossy().into_owned();
         let cpu_before = cpu_of_children();
         let begin = Instant::now();
-        let mut child =
+        let child =
             command.stdin(Stdio::null()).spawn().map_err(|error| format!("start `{name}`: {error}"))?;
-        let (stdout, pid) = (child.stdout.take(), child.id());
+        let pid = child.id();
         let (tell, ended) = mpsc::channel();
         let waiter = std::thread::spawn(move || wait(child, &tell));
-        Ok((Self { name, pid, begin, cpu_before, ended, waiter, seen: HashMap::new() }, stdout))
+        Ok(Self { name, pid, begin, cpu_before, ended, waiter, seen: HashMap::new() })
     }
 
-    /// Ends it as a power cut would.
-    pub(super) fn kill(&self) -> Result<(), Failure> {
-        output(Command::new("kill").arg("-9").arg(self.pid.to_string())).map(drop)
-    }
-
-    /// Waits for the end, whatever it is.
-    pub(super) fn ended(mut self) -> Result<(ExitStatus, Measured), Failure> {
+    /// Waits for the end, whatever it is; after so long it is ended as a power cut would end it.
+    pub(super) fn ended(mut self, at_latest: Option<Duration>) -> Result<(ExitStatus, Measured), Failure> {
+        let mut left = at_latest;
         let (status, end) = loop {
+            if left.is_some_and(|after| self.begin.elapsed() >= after) {
+                output(Command::new("kill").arg("-9").arg(self.pid.to_string()))?;
+                left = None;
+            }
             match self.ended.recv_timeout(SAMPLE_EVERY) {
                 Ok(ended) => break ended,
                 Err(RecvTimeoutError::Timeout) => self.look(),
@@ -111,9 +111,9 @@ fn wait(mut child: Child, tell: &mpsc::Sender<(std::io::Result<ExitStatus>, Inst
 
 /// Runs to the end; success is demanded.
 pub(super) fn measure(command: &mut Command) -> Result<Measured, Failure> {
-    let (watched, _) = Watched::start(command.stdout(Stdio::null()))?;
+    let watched = Watched::start(command.stdout(Stdio::null()))?;
     let name = watched.name.clone();
-    let (status, measured) = watched.ended()?;
+    let (status, measured) = watched.ended(None)?;
     if status.success() { Ok(measured) } else { Err(format!("`{name}` ended with {status}")) }
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use clap::Args;
 use serde_json::Value;
 
-use super::dataset::{self, DataSet, Shape};
+use super::dataset::{self, DataSet};
 use super::process::{Measured, measure};
 use super::resume;
 use super::server::{OWNER, Server};
@@ -30,7 +30,7 @@ pub(crate) struct Options {
     /// How many connections ours loads over; by itself it decides that.
     #[arg(long)]
     jobs: Option<u32>,
-    /// Also kill ours at 90 % of the dump and measure how long the resume takes.
+    /// Also kill ours at 90 % of its time and measure how long the resume takes.
     #[arg(long)]
     resume: bool,
     /// Compare rows by checksum after every restore, not only in the first round.
@@ -84,8 +84,7 @@ impl Setting {
     pub(super) fn new(common: &Common, jobs: Option<u32>) -> Result<Self, Failure> {
         let binary = product(common.binary.as_ref())?;
         let server = Server::start(&folder().join("postgres"))?;
-        let shape = Shape { bytes: common.size, skew: common.skew };
-        let set = DataSet::ensure(&folder().join("data"), shape, &server)?;
+        let set = DataSet::ensure(&folder().join("data"), common.shape(), &server)?;
         let world = World::start(binary, &folder().join("world"), common.rate.0)?;
         let plain = world.upload(&set.plain, "plain.sql.gz", !common.no_store_checksum)?;
         let archive = world.upload(&set.archive, "archive.dump", !common.no_store_checksum)?;

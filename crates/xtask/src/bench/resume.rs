@@ -1,7 +1,7 @@
-//! How long a restore takes that was killed at nine tenths of its dump and goes on: against the whole restore.
+//! How long a restore takes that was killed at nine tenths of its time and goes on: against the whole restore.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::fs::File;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -10,23 +10,23 @@ use super::restore::{Arm, Setting, TARGET};
 use super::stats::{paired, spread};
 use crate::shell::{Failure, say};
 
-/// The share of the dump after which the process is killed.
+/// The share of the whole restore's time after which the process is killed.
 const KILL_AT: f64 = 0.9;
 
 /// As many rounds as there are times of whole restores.
 pub(super) fn resume(setting: &Setting, arm: Arm, whole: &[f64]) -> Result<(), Failure> {
     let mut times = Vec::new();
-    for round in 0..whole.len() {
+    for (round, seconds) in whole.iter().enumerate() {
         let state = format!("killed-{arm}-{round}");
         setting.server.gone(TARGET)?;
-        let (id, at, after) = run_until_killed(setting, arm, &state)?;
+        let after = Duration::from_secs_f64(seconds * KILL_AT);
+        let id = run_until_killed(setting, arm, &state, after)?;
         let mut command = setting.world.product(&state)?;
         command.args(["resume", &id, "--yes"]);
         let took = measure(&mut command).map_err(|error| setting.world.with_log(error))?;
         setting.check(true)?;
         say(&format!(
-            "{arm}: killed at {:.0} % of the dump after {after:.2} s, resumed in {:.2} s; equal",
-            at * 100.0,
+            "{arm}: killed after {after:.2?} of {seconds:.2} s, resumed in {:.2} s; equal",
             took.seconds
         ));
         times.push(took.seconds);
@@ -39,34 +39,23 @@ pub(super) fn resume(setting: &Setting, arm: Arm, whole: &[f64]) -> Result<(), F
     Ok(())
 }
 
-/// Runs with events as JSON lines; kills the process at the share, and says at which it was, and after how long.
-fn run_until_killed(setting: &Setting, arm: Arm, state: &str) -> Result<(String, f64, f64), Failure> {
+/// Runs, is killed after so long, and gives the run's id.
+fn run_until_killed(setting: &Setting, arm: Arm, state: &str, after: Duration) -> Result<String, Failure> {
     let name = if arm == Arm::OursPlain { "plain" } else { "archive" };
+    let events = setting.world.folder.join("killed.events");
+    let failed = |error: std::io::Error| format!("keep what `runbook run` says: {error}");
     let mut command = setting.world.product(state)?;
     command.arg("--json").arg("run").arg(setting.world.folder.join(format!("{name}.yaml")));
-    command.args(["--env", "bench"]).stdout(Stdio::piped());
-    let (watched, stdout) = Watched::start(&mut command)?;
-    let stdout = stdout.ok_or("`runbook run` has no output")?;
-    let (mut id, mut killed) = (None, None);
-    for line in BufReader::new(stdout).lines() {
-        let line = line.map_err(|error| format!("read from `runbook run`: {error}"))?;
-        let event: Value = serde_json::from_str(&line).map_err(|error| format!("read `{line}`: {error}"))?;
-        if id.is_none() {
-            id = event.get("run").and_then(Value::as_str).map(str::to_owned);
-        }
-        let number = |key: &str| event.get(key).and_then(Value::as_f64);
-        if let (Some(done), Some(total), None) = (number("done"), number("total"), killed)
-            && event.get("step").and_then(Value::as_str) == Some("restore")
-            && total > 0.0
-            && done / total >= KILL_AT
-        {
-            watched.kill()?;
-            killed = Some(done / total);
-        }
+    command.args(["--env", "bench"]).stdout(File::create(&events).map_err(failed)?);
+    let (status, _) = Watched::start(&mut command)?.ended(Some(after))?;
+    if status.success() {
+        return Err("the run ended before it could be killed: take a larger size".to_owned());
     }
-    let (status, took) = watched.ended()?;
-    match (id, killed) {
-        (Some(id), Some(at)) if !status.success() => Ok((id, at, took.seconds)),
-        _ => Err("the run ended before it could be killed: take a larger size".to_owned()),
-    }
+    let said = std::fs::read_to_string(&events).map_err(failed)?;
+    let first: Value = serde_json::from_str(said.lines().next().unwrap_or_default())
+        .map_err(|error| format!("read what `runbook run` says first: {error}"))?;
+    first["run"]
+        .as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| "`runbook run` does not say which run it is".to_owned())
 }

@@ -4,23 +4,27 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use runbook_core::action::{Access, ActionError, Aftermath, Context, Effect, Preview, Progress};
+use runbook_core::action::{Access, ActionError, Aftermath, Context, Effect, Preview};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::postgres::catalog::{Catalog, Held, holding, list_held};
 use crate::postgres::mask::Masker;
 use crate::postgres::session::{Session, connect, failed, fence, timed};
-use crate::postgres::sql::qualified;
-use crate::s3::{Failure, Location, ObjectInfo, Tap, inspect, read};
+use crate::postgres::sql::{What, qualified};
+use crate::s3::{Failure, Location, ObjectInfo, Tap, read};
 use crate::typed::{About, Done, Typed};
 
+use super::ahead::Choice;
+use super::batch::CUTS;
 use super::fault::{Stopped, dump_fault};
 use super::lane::{LANES, Lane, Shared};
 use super::load::{Loader, Tally};
 use super::markers::{self, Status};
-use super::params::{RestoreOutputs, RestoreParams, Skipped, Verify};
+use super::params::{RestoreOutputs, RestoreParams, Skipped};
 use super::phases::Phases;
-use super::platform::{Ground, Profile, VERSION};
+use super::platform::{Decision, Ground, Profile, VERSION};
+use super::proof::changed;
+use super::reading::{From, Head};
 use super::width::Width;
 use super::{empty, feed, lanes, verify};
 
@@ -31,7 +35,12 @@ pub(super) const LOCK: i64 = 7_236_283_640_821_776;
 /// How long a restore waits for another one to be gone.
 const LOCK_SECONDS: u64 = 15;
 /// Text of rows that was read and is not on its way to the server yet: what all connections together may lag behind.
-const ROWS_IN_FLIGHT_BYTES: usize = 64 << 20;
+const ROWS_IN_FLIGHT_BYTES: usize = 48 << 20;
+/// A store that takes longer for the beginning of an archive (8 MiB) gives it out about as fast as rows go in; then nothing
+/// is read twice that nobody asked for.
+const HEAD_TIME: Duration = Duration::from_millis(300);
+/// A dump that is read twice in no time.
+const SMALL_BYTES: u64 = 64 << 20;
 /// Smallest and largest sensible chunk, in MiB.
 const CHUNK_MIB: std::ops::RangeInclusive<u64> = 1..=256;
 
@@ -81,14 +90,17 @@ impl Typed for Restore {
 }
 
 /// One attempt, with everything known before it touches anything.
-struct Job<'a> {
-    ctx: &'a Context,
-    params: RestoreParams,
-    at: Location,
-    recorded: String,
+pub(super) struct Job<'a> {
+    pub(super) ctx: &'a Context,
+    pub(super) params: RestoreParams,
+    pub(super) at: Location,
+    /// sha256 of the dump, lower-case hex.
+    pub(super) recorded: String,
     session: Session,
     server: i32,
     began: Instant,
+    /// The beginning of an archive, when it was looked at.
+    head: Option<Head>,
 }
 
 impl<'a> Job<'a> {
@@ -111,7 +123,7 @@ impl<'a> Job<'a> {
         let version: String =
             timed(version, || format!("ask `{}` for its version", session.label)).await?.get(0);
         let server = version.parse().unwrap_or(0);
-        Ok(Self { ctx, params, at, recorded, session, server, began })
+        Ok(Self { ctx, params, at, recorded, session, server, began, head: None })
     }
 
     fn ground<'b>(&self, before: &'b Catalog) -> Ground<'b> {
@@ -125,12 +137,16 @@ impl<'a> Job<'a> {
         asked.unwrap_or_else(|| (info.size_bytes / 16).clamp(1 << 20, 16 << 20))
     }
 
-    fn source(&self) -> Option<&str> {
+    pub(super) fn source(&self) -> Option<&str> {
         self.params.backup.source.as_deref()
     }
 
     async fn read(&self, info: &ObjectInfo) -> Result<Tap, ActionError> {
         read(self.ctx, self.source(), &self.at, info).await
+    }
+
+    fn from<'b>(&'b self, info: &'b ObjectInfo) -> From<'b> {
+        From { ctx: self.ctx, source: self.source(), at: &self.at, info }
     }
 
     /// The masking that is asked for; rules and key are read, the dump is not.
@@ -157,7 +173,7 @@ impl<'a> Job<'a> {
         };
         let look = looked
             .map_err(|error| ActionError::unchanged("look through the dump: its thread died").because(error))?
-            .map_err(|error| dump_fault(&tap, error).error);
+            .map_err(|error| dump_fault(tap.failure(), error).error);
         // Bytes that went wrong may look like a bad dump: they are judged by their hash first.
         if look.as_ref().map_or_else(|error| error.aftermath == Aftermath::Refused, |look| look.is_whole()) {
             let found = self.drain(&tap).await.map_err(|failure| self.unread(failure))?;
@@ -174,34 +190,6 @@ impl<'a> Job<'a> {
     async fn held(&self) -> Result<Vec<Held>, ActionError> {
         let now = Catalog::read(&self.session).await?;
         holding(&self.session, |table| self.ground(&now).is_user_data(table)).await
-    }
-
-    /// Looks at the object, and refuses one that is not the one that was selected or recorded.
-    async fn object(&self) -> Result<ObjectInfo, ActionError> {
-        let info = inspect(self.ctx, self.source(), &self.at).await?;
-        let backup = &self.params.backup;
-        if backup.etag.is_some() && backup.etag != info.etag {
-            return Err(ActionError::refused(format!(
-                "restore `{}`: another object is there than the one that was selected",
-                self.at
-            ))
-            .code("object-changed"));
-        }
-        for stored in [&info.store_sha256, &backup.store_sha256].into_iter().flatten() {
-            if *stored != self.recorded {
-                return Err(self.mismatch(stored));
-            }
-        }
-        Ok(info)
-    }
-
-    fn mismatch(&self, found: &str) -> ActionError {
-        ActionError::refused(format!(
-            "trust `{}`: its recorded sha256 is {}, its bytes have {found}",
-            self.at, self.recorded
-        ))
-        .code("checksum-mismatch")
-        .hint("The dump or its .sha256 was altered. Pick an earlier restore point and find out why.")
     }
 
     async fn preview(&self) -> Result<Preview, ActionError> {
@@ -244,18 +232,6 @@ impl<'a> Job<'a> {
         .hint("Restore into a fresh database, or set `overwrite: true` to lose what is there.")
     }
 
-    fn proof(&self, info: &ObjectInfo, held: &[Held]) -> &'static str {
-        if self.params.verify == Verify::First {
-            "first"
-        } else if info.store_sha256.as_deref() == Some(&self.recorded) {
-            "store"
-        } else if held.is_empty() {
-            "stream"
-        } else {
-            "first"
-        }
-    }
-
     async fn run(mut self) -> Result<RestoreOutputs, ActionError> {
         self.alone().await?;
         let known = markers::find(&self.session).await?;
@@ -280,6 +256,9 @@ impl<'a> Job<'a> {
             Some(mine) if mine.status == Status::Loading => {
                 if mine.etag != info.etag {
                     return Err(self.take_back(&mine, changed(&self.at)).await);
+                }
+                if mine.cuts != CUTS {
+                    return Err(self.take_back(&mine, other_version(&self.at)).await);
                 }
                 if mine.mask != mask {
                     return Err(self.take_back(&mine, other_masking(&self.at)).await);
@@ -375,6 +354,8 @@ impl<'a> Job<'a> {
             sha256: self.recorded.clone(),
             etag: info.etag.clone(),
             chunk_bytes: self.chunk_bytes(info),
+            cuts: CUTS,
+            first: Vec::new(),
             verified_by: proof.into(),
             status: Status::Emptying,
             before: Catalog::default(),
@@ -392,58 +373,53 @@ impl<'a> Job<'a> {
                 now = Catalog::read(&self.session).await?;
             }
         }
+        restore.first = self.first(info, &now).await?;
         restore.before = now;
         restore.status = Status::Loading;
         markers::begin(&self.session, &restore).await?;
         Ok(restore)
     }
 
+    /// Which entries of an archive are read before their turn.
+    async fn first(&mut self, info: &ObjectInfo, now: &Catalog) -> Result<Vec<u32>, ActionError> {
+        let began = Instant::now();
+        let Some(head) = self.from(info).head().await? else { return Ok(Vec::new()) };
+        let choice = Choice {
+            toc: head.toc(),
+            data_start: head.data_start(),
+            size: info.size_bytes,
+            priority: &self.priority(),
+            fast: info.size_bytes < SMALL_BYTES || began.elapsed() < HEAD_TIME,
+        };
+        let ground = self.ground(now);
+        let first = choice.ahead(|table| {
+            let copy = What::Copy { table: table.to_owned() };
+            ground.decide(&copy) == Decision::Run && !ground.was_there(table)
+        });
+        self.head = Some(head);
+        Ok(first)
+    }
+
+    /// The tables that are wanted first, quoted.
+    fn priority(&self) -> Vec<String> {
+        self.params.priority.iter().map(|table| known_as(table)).collect()
+    }
+
     async fn empty(&self, keep: &Catalog) -> Result<(), ActionError> {
         empty::empty(&self.session, &self.ground(keep), keep).await
     }
 
-    fn unread(&self, failure: Failure) -> ActionError {
-        match failure {
-            Failure::Changed => changed(&self.at),
-            Failure::Broken(_) => {
-                ActionError::unchanged(format!("read `{}` to its end", self.at)).because(failure)
-            }
-            Failure::Cancelled => {
-                ActionError::unchanged(format!("read `{}` to its end: a stop was asked for", self.at))
-                    .code("stopped")
-            }
-        }
-    }
-
-    /// Reads the rest of the object on a thread that may block; the sha256 of the whole.
-    async fn drain(&self, tap: &Tap) -> Result<String, Failure> {
-        let reader = tap.clone();
-        let mut reading = tokio::task::spawn_blocking(move || reader.finish());
-        let mut tick = tokio::time::interval(Duration::from_millis(500));
-        loop {
-            tokio::select! {
-                found = &mut reading => {
-                    return found.unwrap_or_else(|error| Err(Failure::Broken(error.to_string())));
-                }
-                () = self.ctx.stop.wait() => {
-                    tap.cancel();
-                    return Err(Failure::Cancelled);
-                }
-                _ = tick.tick() => {
-                    let (done, total) = (tap.bytes_read(), Some(tap.size_bytes()));
-                    self.ctx.progress.report(Progress { done, total, unit: "bytes", message: "checksum".into() });
-                }
-            }
-        }
-    }
-
     async fn load(
-        &self,
+        &mut self,
         restore: &markers::Restore,
         info: &ObjectInfo,
         masker: Option<Masker>,
     ) -> Result<RestoreOutputs, Stopped> {
-        let tap = self.read(info).await?;
+        let head = match self.head.take() {
+            None if !restore.first.is_empty() => self.from(info).head().await?,
+            head => head,
+        };
+        let (reading, meter) = self.from(info).reading(head, &restore.first).await?;
         let there = markers::chunks(&self.session, &restore.key).await?;
         let lanes = lanes::open(self.ctx, &self.session, &self.params.into, self.params.jobs).await?;
         let width = Width::new(lanes.len(), self.params.jobs.is_some());
@@ -456,11 +432,10 @@ impl<'a> Job<'a> {
         let (send, items) = mpsc::channel(QUEUE);
         let chunk_bytes = usize::try_from(restore.chunk_bytes).unwrap_or(8 << 20);
         let memory = Arc::new(Semaphore::new(ROWS_IN_FLIGHT_BYTES));
-        let (source, bound, runtime) = (tap.clone(), Arc::clone(&memory), tokio::runtime::Handle::current());
+        let (bound, runtime) = (Arc::clone(&memory), tokio::runtime::Handle::current());
         let reader =
-            tokio::task::spawn_blocking(move || feed::feed(source, chunk_bytes, send, bound, runtime));
-        let priority = self.params.priority.iter().map(|table| known_as(table)).collect();
-        let mut loader = Loader::new(&shared, &self.session, tap.clone(), width, priority);
+            tokio::task::spawn_blocking(move || feed::feed(reading, chunk_bytes, send, bound, runtime));
+        let mut loader = Loader::new(&shared, &self.session, meter.clone(), width, self.priority());
         loader.tally.phases = Phases::since(self.began);
         if !shared.replica && !restore.before.relations.is_empty() {
             let left = Skipped {
@@ -492,11 +467,9 @@ impl<'a> Job<'a> {
             Err(stopped) => stopped.spoiled || stopped.error.aftermath == Aftermath::Refused,
         };
         if suspect {
-            match self.drain(&tap).await {
-                Ok(found) if found != self.recorded => {
-                    return Err(Stopped { error: self.mismatch(&found), spoiled: true });
-                }
-                Ok(_) => {}
+            match self.proven(&meter).await {
+                Ok(None) => {}
+                Ok(Some(error)) => return Err(Stopped { error, spoiled: true }),
                 Err(failure) => {
                     drop(loaded?);
                     let spoiled = failure == Failure::Changed;
@@ -599,8 +572,12 @@ fn other_masking(at: &Location) -> ActionError {
     .hint("Run the step again: it starts over with these.")
 }
 
-fn changed(at: &Location) -> ActionError {
-    ActionError::refused(format!("read `{at}`: the object changed while it was read"))
-        .code("object-changed")
-        .hint("Somebody writes to the backup's name. Select a backup again, in a new run.")
+fn other_version(at: &Location) -> ActionError {
+    ActionError::refused(format!(
+        "go on restoring `{at}`: another version of this program began it, and cuts dumps at other places"
+    ))
+    .code("other-version")
+    .hint(
+        "Run the step again: it starts over. Or go on with the version that began it, before this one does.",
+    )
 }

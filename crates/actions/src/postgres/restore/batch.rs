@@ -19,6 +19,9 @@ use super::rewrite::{
     IndexKind, foreign_key_in_two, foreign_key_parent, index_kind, index_of_key, is_plain_table, key_in_two,
 };
 
+/// Which rules a restore cut its chunks by. To be raised when what is in a chunk, or their order, changes: markers of other
+/// rules say nothing.
+pub(super) const CUTS: i32 = 2;
 /// Statements of one transaction: a small one costs a round trip and an fsync, a long one a long rollback.
 const WEIGHT_MAX: usize = 200;
 /// What an index, a constraint or a check of one weighs, of a table whose rows are no more than a chunk.
@@ -230,24 +233,42 @@ impl Batcher {
         }
         let sql = sql.trim().trim_end_matches(';');
         let made = Line { sql: sql.to_string(), line, object: object.map(Into::into), what };
-        match self.put_off.place(&made) {
+        match self.put_off.place(&made, &self.plain) {
             Place::First => {}
             Place::BehindAttaches => self.attaches()?,
+            Place::Late => {
+                self.put_off.late(made);
+                return Ok(());
+            }
             Place::Waits => {
                 self.put_off.wait(made);
                 return Ok(());
             }
             Place::Last => self.release()?,
         }
+        self.now(made)
+    }
+
+    /// Takes a statement whose turn it is.
+    fn now(&mut self, made: Line) -> Result<(), Halt> {
         match &made.what {
             What::AddConstraint { table, .. } if self.plain.contains(table) => {
                 self.constraint(table.clone(), made)
             }
             What::Create { kind: "index", on: Some(table), .. }
-                if self.plain.contains(table) && self.is_big(table) && !index_kind(&made.sql).is_unique =>
+                if self.plain.contains(table) && self.is_big(table) =>
             {
-                self.put_off.build(made);
-                Ok(())
+                match index_kind(&made.sql) {
+                    IndexKind { is_unique: true, .. } => self.take(made),
+                    IndexKind { slowness: 1, .. } => {
+                        self.put_off.build(made);
+                        Ok(())
+                    }
+                    _ => {
+                        self.put_off.slow(&made);
+                        self.take(made)
+                    }
+                }
             }
             _ => self.take(made),
         }
@@ -330,8 +351,13 @@ impl Batcher {
         self.cut_object(number)
     }
 
-    /// The constraints that use an index and were put off.
+    /// The constraints that use an index and were put off. While a slow build goes on, everything that may go beside it comes
+    /// before: else it would be over before that began.
     fn attaches(&mut self) -> Result<(), Halt> {
+        if self.put_off.has_slow() {
+            self.put_off.take_builds().into_iter().try_for_each(|line| self.take(line))?;
+            self.vacuum()?;
+        }
         self.put_off.take_attaches().into_iter().try_for_each(|line| self.take(line))
     }
 
@@ -342,18 +368,43 @@ impl Batcher {
         self.put_off.take_builds().into_iter().try_for_each(|line| self.take(line))
     }
 
-    /// Everything that was put off. Checks take several times as long where the server does not know that it may go by
-    /// an index alone, which is what the VACUUM is for: only a table's first chunk was frozen.
+    /// Everything that was put off.
     pub(super) fn release(&mut self) -> Result<(), Halt> {
         self.builds()?;
-        for table in std::mem::take(&mut self.fresh) {
+        if self.put_off.has_slow() {
+            self.checks()?;
+            let (attaches, late) = self.put_off.take_late();
+            attaches.into_iter().try_for_each(|line| self.take(line))?;
+            late.into_iter().try_for_each(|line| self.now(line))?;
+        }
+        self.checks()?;
+        self.put_off.take_rest().into_iter().try_for_each(|line| self.take(line))?;
+        self.flush()
+    }
+
+    /// The checks of foreign keys that were put off.
+    fn checks(&mut self) -> Result<(), Halt> {
+        self.flush()?;
+        self.vacuum()?;
+        self.put_off.take_checks().into_iter().try_for_each(|line| self.take(line))?;
+        self.flush()
+    }
+
+    /// What the planner has to know of tables. Checks take several times as long where the server does not know that it may go
+    /// by an index alone, which is what the VACUUM is for: only a table's first chunk was frozen.
+    fn vacuum(&mut self) -> Result<(), Halt> {
+        let Self { fresh, put_off, .. } = self;
+        let fresh: Vec<_> = fresh.extract_if(.., |table| !put_off.is_slow(table)).collect();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        self.flush()?;
+        for table in fresh {
             let big = self.is_big(&table);
             let verb = if big { "VACUUM (ANALYZE, INDEX_CLEANUP off, TRUNCATE off)" } else { "ANALYZE" };
             let what = What::Analyze { table: table.to_string() };
             self.take(Line { sql: format!("{verb} {table}"), line: 0, object: None, what })?;
         }
-        self.flush()?;
-        self.put_off.take_rest().into_iter().try_for_each(|line| self.take(line))?;
         self.flush()
     }
 

@@ -1,6 +1,5 @@
-//! What of an archive's end comes early: keys, foreign keys and indexes of a table, as soon as its rows are in, and those
-//! of the tables that it is tied to. They need nothing else that comes after rows; what needs them stands in its
-//! place, behind all rows. Decides only; reads nothing.
+//! What of an archive's end comes early: keys and indexes of a table, as soon as its rows are in. They need nothing else
+//! that comes after rows; what needs them stands in its place, behind all rows. Decides only; reads nothing.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,76 +7,34 @@ use runbook_dump::Entry;
 
 use crate::postgres::sql::{What, what};
 
-use super::rewrite::{foreign_key_parent, index_kind};
-
 /// Entries that are waiting for rows.
 pub(super) struct Early<'a> {
-    /// Tables whose rows are still to come.
-    rows: HashSet<String>,
-    /// Of each table.
-    keys: HashMap<String, Vec<&'a Entry>>,
-    foreign_keys: Vec<ForeignKey<'a>>,
-    /// Each with its table.
-    indexes: Vec<(String, &'a Entry)>,
+    /// Of each table whose rows are still to come.
+    waiting: HashMap<String, Vec<&'a Entry>>,
     taken: HashSet<u32>,
 }
 
-struct ForeignKey<'a> {
-    child: String,
-    parent: String,
-    entry: &'a Entry,
-}
-
 impl<'a> Early<'a> {
-    /// `rows` are the tables whose rows the archive holds, `entries` what comes after rows.
-    pub(super) fn of(rows: HashSet<String>, entries: impl Iterator<Item = &'a Entry>) -> Self {
-        let mut early = Self {
-            rows,
-            keys: HashMap::new(),
-            foreign_keys: Vec::new(),
-            indexes: Vec::new(),
-            taken: HashSet::new(),
-        };
+    /// `rows` are the tables whose rows the archive holds, `entries` what comes after rows. Only tables with rows of their
+    /// own are taken: others may be made of them.
+    pub(super) fn of(rows: impl Iterator<Item = String>, entries: impl Iterator<Item = &'a Entry>) -> Self {
+        let mut waiting: HashMap<_, Vec<_>> = rows.map(|table| (table, Vec::new())).collect();
         for entry in entries {
-            early.note(entry);
+            let table = match (entry.desc.as_str(), what(&entry.defn)) {
+                ("CONSTRAINT", What::AddConstraint { table, .. })
+                | ("INDEX", What::Create { on: Some(table), .. }) => table,
+                _ => continue,
+            };
+            if let Some(of_table) = waiting.get_mut(&table) {
+                of_table.push(entry);
+            }
         }
-        early
-    }
-
-    /// Only tables with rows of their own are taken: others may be made of them.
-    fn note(&mut self, entry: &'a Entry) {
-        match (entry.desc.as_str(), what(&entry.defn)) {
-            ("CONSTRAINT", What::AddConstraint { table, .. }) if self.rows.contains(&table) => {
-                self.keys.entry(table).or_default().push(entry);
-            }
-            ("INDEX", What::Create { on: Some(table), .. }) if self.rows.contains(&table) => {
-                if index_kind(&entry.defn).is_unique {
-                    self.keys.entry(table).or_default().push(entry);
-                } else {
-                    self.indexes.push((table, entry));
-                }
-            }
-            ("FK CONSTRAINT", What::AddConstraint { table: child, .. }) if self.rows.contains(&child) => {
-                let parent = foreign_key_parent(&entry.defn).filter(|parent| self.rows.contains(parent));
-                self.foreign_keys.extend(parent.map(|parent| ForeignKey { child, parent, entry }));
-            }
-            _ => {}
-        }
+        Self { waiting, taken: HashSet::new() }
     }
 
     /// The rows of a table are in: what can come now, in its order.
     pub(super) fn loaded(&mut self, table: &str) -> Vec<&'a Entry> {
-        self.rows.remove(table);
-        let mut now = self.keys.remove(table).unwrap_or_default();
-        let rows = &self.rows;
-        let ready = |key: &mut ForeignKey<'_>| !rows.contains(&key.child) && !rows.contains(&key.parent);
-        now.extend(self.foreign_keys.extract_if(.., ready).map(|key| key.entry));
-        // A build locks its table against foreign keys, so those come first.
-        let waiting = &self.foreign_keys;
-        let free = |(of, _): &mut (String, &Entry)| {
-            !rows.contains(of) && waiting.iter().all(|key| key.child != *of && key.parent != *of)
-        };
-        now.extend(self.indexes.extract_if(.., free).map(|(_, entry)| entry));
+        let now = self.waiting.remove(table).unwrap_or_default();
         self.taken.extend(now.iter().map(|entry| entry.dump_id));
         now
     }
@@ -89,12 +46,12 @@ impl<'a> Early<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use runbook_dump::{DataOffset, Section};
 
     use super::*;
 
-    fn entry(dump_id: u32, desc: &str, defn: &str) -> Entry {
+    pub(in super::super) fn entry(dump_id: u32, desc: &str, defn: &str) -> Entry {
         Entry {
             dump_id,
             had_dumper: false,
@@ -125,7 +82,7 @@ mod tests {
         )
     }
 
-    fn index(dump_id: u32, kind: &str, table: &str) -> Entry {
+    pub(in super::super) fn index(dump_id: u32, kind: &str, table: &str) -> Entry {
         entry(dump_id, "INDEX", &format!("CREATE {kind} i{dump_id} ON public.{table} USING btree (a);"))
     }
 
@@ -137,37 +94,29 @@ mod tests {
     }
 
     #[test]
-    fn indexes_come_with_their_tables_rows_and_after_the_foreign_keys_that_they_would_lock_out() {
+    fn keys_and_indexes_come_with_their_tables_rows_and_foreign_keys_do_not() {
         let entries = [
             key(1, "a"),
             key(2, "b"),
-            key(3, "c"),
-            index(4, "INDEX", "a"),
-            index(5, "UNIQUE INDEX", "b"),
-            index(6, "INDEX", "b"),
-            index(7, "INDEX", "c"),
-            foreign_key(8, "a", "c"),
-            foreign_key(9, "b", "b"),
+            index(3, "INDEX", "a"),
+            index(4, "UNIQUE INDEX", "b"),
+            index(5, "INDEX", "b"),
+            foreign_key(6, "a", "b"),
         ];
-        let rows = ["a", "b", "c"].map(|table| format!("\"public\".\"{table}\""));
-        let mut early = Early::of(rows.iter().cloned().collect(), entries.iter());
+        let rows = ["a", "b"].map(|table| format!("\"public\".\"{table}\""));
+        let mut early = Early::of(rows.iter().cloned(), entries.iter());
         let mut loaded = |table: &str| early.loaded(table).iter().map(|e| e.dump_id).collect::<Vec<_>>();
-        assert_eq!(loaded(&rows[0]), [1], "its index would lock out the foreign key to c");
-        assert_eq!(loaded(&rows[1]), [2, 5, 9, 6]);
-        assert_eq!(loaded(&rows[2]), [3, 8, 4, 7]);
-        assert!(entries.iter().all(|entry| early.came(entry)));
+        assert_eq!(loaded(&rows[0]), [1, 3]);
+        assert_eq!(loaded(&rows[1]), [2, 4, 5]);
+        assert!(loaded(&rows[1]).is_empty(), "each comes once");
+        assert!(entries[..5].iter().all(|entry| early.came(entry)) && !early.came(&entries[5]));
     }
 
     #[test]
     fn what_is_about_a_table_without_rows_of_its_own_keeps_its_place() {
-        let entries = [
-            key(1, "whole"),
-            index(2, "INDEX", "whole"),
-            foreign_key(3, "a", "whole"),
-            foreign_key(4, "whole", "a"),
-        ];
+        let entries = [key(1, "whole"), index(2, "INDEX", "whole")];
         let a = "\"public\".\"a\"".to_owned();
-        let mut early = Early::of(HashSet::from([a.clone()]), entries.iter());
+        let mut early = Early::of([a.clone()].into_iter(), entries.iter());
         assert!(early.loaded(&a).is_empty() && !entries.iter().any(|entry| early.came(entry)));
     }
 }

@@ -4,7 +4,7 @@ use runbook_core::action::{ActionError, Aftermath};
 use runbook_dump::DumpError;
 
 use crate::postgres::sql::{What, plain};
-use crate::s3::{Failure, Tap};
+use crate::s3::Failure;
 
 use super::batch::Line;
 
@@ -22,9 +22,9 @@ impl From<ActionError> for Stopped {
     }
 }
 
-/// What a dump that cannot be read means: the source failed, the object changed, or the dump is bad.
-pub(super) fn dump_fault(tap: &Tap, error: DumpError) -> Stopped {
-    match tap.failure() {
+/// What a dump that cannot be read means: the source failed (`failure`), the object changed, or the dump is bad.
+pub(super) fn dump_fault(failure: Option<Failure>, error: DumpError) -> Stopped {
+    match failure {
         Some(Failure::Changed) => {
             let error = ActionError::refused("read the dump: the object changed while it was read");
             return Stopped { error: error.code("object-changed"), spoiled: true };

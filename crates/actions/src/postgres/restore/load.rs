@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 use crate::postgres::mask::is_statistics;
 use crate::postgres::session::Session;
 use crate::postgres::sql::{What, plain};
-use crate::s3::Tap;
 
 use super::batch::{Chunk, Item, Line, Rows};
 use super::fault::{Stopped, dump_fault, is_utf8, object, spoiled};
@@ -23,6 +22,7 @@ use super::params::Skipped;
 use super::pass::{Pass, pass_over, same};
 use super::phases::{Phase, Phases};
 use super::platform::Decision;
+use super::reading::Meter;
 use super::schedule::{Queue, Started};
 use super::ties::{Ties, WORK};
 use super::verify::Expected;
@@ -42,7 +42,7 @@ pub(super) struct Loader<'a> {
     pub(super) shared: &'a Shared<'a>,
     /// A session that carries nothing, to end those that do.
     pub(super) session: &'a Session,
-    pub(super) tap: Tap,
+    pub(super) meter: Meter,
     pub(super) tally: Tally,
     /// Tables that come first.
     pub(super) priority: Vec<String>,
@@ -102,14 +102,14 @@ impl<'a> Loader<'a> {
     pub(super) fn new(
         shared: &'a Shared<'a>,
         session: &'a Session,
-        tap: Tap,
+        meter: Meter,
         width: Width,
         priority: Vec<String>,
     ) -> Self {
         Self {
             shared,
             session,
-            tap,
+            meter,
             tally: Tally::default(),
             priority,
             ties: Ties::default(),
@@ -265,7 +265,7 @@ impl<'a> Loader<'a> {
             let done = self.tally.rows.get(table).copied().unwrap_or(0);
             self.tell(done, None, "rows", plain(table));
         }
-        self.tell(self.loaded(), Some(self.tap.size_bytes()), "bytes", "dump".into());
+        self.tell(self.loaded(), Some(self.meter.size_bytes()), "bytes", "dump".into());
         self.reported += 1;
         if self.reported.is_multiple_of(CHECKPOINT_CHUNKS) {
             self.checkpoint().await?;
@@ -278,7 +278,7 @@ impl<'a> Loader<'a> {
         item: Result<Item, DumpError>,
         there: &BTreeMap<u64, markers::Chunk>,
     ) -> Result<(), Stopped> {
-        match item.map_err(|error| dump_fault(&self.tap, error))? {
+        match item.map_err(|error| dump_fault(self.meter.failure(), error))? {
             Item::Complete => self.tally.complete = true,
             Item::Left(object, reason) => self.skip(object, reason),
             Item::Table(table) => match self.table(&table).await? {
@@ -312,14 +312,14 @@ impl<'a> Loader<'a> {
     /// Rows, or something like them, for a connection.
     fn put(&mut self, seq: u64, needs: Needs, load: Load, sum: String) {
         let made = markers::Chunk { sum, ..markers::Chunk::default() };
-        let (settings, from) = (self.settings.len(), self.tap.bytes_read());
+        let (settings, from) = (self.settings.len(), self.meter.bytes_read());
         self.push(needs, 0, Part { seq, load, made, settings, phase: Phase::Rows, from });
     }
 
     /// For whoever looks at the run; the target's markers decide what is done.
     async fn checkpoint(&self) -> Result<(), ActionError> {
         let rows: u64 = self.tally.rows.values().sum();
-        let state = serde_json::json!({ "bytes_loaded": self.loaded(), "bytes": self.tap.size_bytes(), "rows": rows });
+        let state = serde_json::json!({ "bytes_loaded": self.loaded(), "bytes": self.meter.size_bytes(), "rows": rows });
         self.shared.ctx.checkpoints.save("restore", state).await
     }
 
@@ -338,7 +338,7 @@ impl<'a> Loader<'a> {
     fn loaded(&self) -> u64 {
         let waiting = self.queue.parts().map(|part| part.from);
         let least = self.under_way.iter().copied().chain(waiting).min();
-        least.unwrap_or_else(|| self.tap.bytes_read())
+        least.unwrap_or_else(|| self.meter.bytes_read())
     }
 
     fn tell(&self, done: u64, total: Option<u64>, unit: &'static str, message: String) {
@@ -448,7 +448,7 @@ impl<'a> Loader<'a> {
         let phase = kept.iter().map(Phase::of).max().unwrap_or(Phase::Schema);
         let first = kept.iter().any(|line| self.comes_first(line));
         let weight = if first { u64::MAX } else { about };
-        let from = self.tap.bytes_read();
+        let from = self.meter.bytes_read();
         self.push(needs, weight, Part { seq, load: Load::Lines(kept), made, settings: before, phase, from });
         Ok(())
     }

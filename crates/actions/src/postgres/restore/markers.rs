@@ -32,6 +32,10 @@ pub(super) struct Restore {
     pub(super) sha256: String,
     pub(super) etag: Option<String>,
     pub(super) chunk_bytes: u64,
+    /// By which rules its chunks are cut ([`super::batch::CUTS`]).
+    pub(super) cuts: i32,
+    /// Entries of an archive whose rows come first, by their numbers.
+    pub(super) first: Vec<u32>,
     pub(super) verified_by: String,
     pub(super) status: Status,
     /// What the target held before, or, while it is being emptied, what stays.
@@ -65,7 +69,8 @@ pub(super) async fn find(session: &Session) -> Result<Vec<Restore>, ActionError>
     }
     let rows = session.client.query(
         "select step_key, url, sha256, etag, chunk_bytes, verified_by, status, before, outputs, \
-         pg_catalog.to_jsonb(r) ->> 'mask' from _runbook.restores r order by started_at",
+         pg_catalog.to_jsonb(r) ->> 'mask', (pg_catalog.to_jsonb(r) ->> 'cuts')::int, \
+         pg_catalog.to_jsonb(r) -> 'first' from _runbook.restores r order by started_at",
         &[],
     );
     timed(rows, attempted(session)).await?.iter().map(|row| decode(session, row)).collect()
@@ -91,6 +96,14 @@ fn decode(session: &Session, row: &tokio_postgres::Row) -> Result<Restore, Actio
         before: serde_json::from_value(row.get(7)).map_err(|_| broken("the catalog"))?,
         outputs: row.get(8),
         mask: row.get(9),
+        // Those of the first version were not written down.
+        cuts: row.get::<_, Option<i32>>(10).unwrap_or(1),
+        first: match row.get::<_, Option<Value>>(11) {
+            Some(first) => {
+                serde_json::from_value(first).map_err(|_| broken("the list of what comes first"))?
+            }
+            None => Vec::new(),
+        },
     })
 }
 
@@ -112,13 +125,17 @@ pub(super) async fn begin(session: &Session, restore: &Restore) -> Result<(), Ac
            sha256 text not null, etag text, chunk_bytes bigint not null, verified_by text not null, \
            status text not null, before jsonb not null, outputs jsonb, \
            started_at timestamptz not null default pg_catalog.now(), ended_at timestamptz); \
-         alter table {MARKERS}.restores add column if not exists mask text; \
+         alter table {MARKERS}.restores add column if not exists mask text, add column if not exists cuts int, \
+           add column if not exists first jsonb; \
          create table if not exists {MARKERS}.chunks (step_key text not null, seq bigint not null, \
            chunk jsonb not null, primary key (step_key, seq)); \
          delete from {MARKERS}.restores where step_key = {key}; \
          delete from {MARKERS}.chunks where step_key = {key}; \
-         insert into {MARKERS}.restores (step_key, url, sha256, etag, chunk_bytes, verified_by, status, before, mask) \
-         values ({key}, {url}, {sha}, {etag}, {chunk}, {by}, {status}, {before}, {mask}); commit",
+         insert into {MARKERS}.restores (step_key, url, sha256, etag, chunk_bytes, verified_by, status, before, mask, cuts, \
+           first) \
+         values ({key}, {url}, {sha}, {etag}, {chunk}, {by}, {status}, {before}, {mask}, {cuts}, {first}); commit",
+        cuts = restore.cuts,
+        first = literal(&serde_json::json!(restore.first).to_string()),
         key = literal(&restore.key),
         url = literal(&restore.url),
         sha = literal(&restore.sha256),

@@ -4,8 +4,12 @@
 //! |------------|-----------------------------------------------------------|
 //! | `params`   | what it takes and gives                                   |
 //! | `action`   | decides what may be touched, and when success may be said |
+//! | `proof`    | what proves that the bytes are the recorded ones          |
+//! | `reading`  | where the dump's bytes come from                          |
 //! | `feed`     | a thread that reads the dump                              |
-//! | `early`    | what of an archive's end comes as soon as rows are in       |
+//! | `archive`  | takes an archive apart                                    |
+//! | `ahead`    | which of its tables are read before their turn            |
+//! | `early`    | what of an archive's end comes as soon as rows are in     |
 //! | `batch`    | cuts it into chunks, always at the same places            |
 //! | `rewrite`  | takes constraints apart into what is long and what locks  |
 //! | `put_off`  | what comes when everything small stands                   |
@@ -33,6 +37,8 @@
 //! was hashed, unless the store's own checksum already proved the same.
 
 mod action;
+mod ahead;
+mod archive;
 mod batch;
 mod early;
 mod empty;
@@ -48,7 +54,9 @@ mod params;
 mod pass;
 mod phases;
 mod platform;
+mod proof;
 mod put_off;
+mod reading;
 mod rewrite;
 mod schedule;
 mod ties;

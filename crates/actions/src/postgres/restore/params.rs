@@ -32,7 +32,8 @@ pub struct RestoreParams {
     /// `max_parallel_workers`) where rows go in faster over more.
     #[serde(default)]
     pub jobs: Option<u64>,
-    /// Tables whose indexes are built and whose foreign keys are checked first: `[public.orders]`.
+    /// Tables that come first, in this order: `[public.orders]`. Their indexes are built and their foreign keys checked before
+    /// others', and out of an archive that was not written through a pipe their rows are loaded first.
     #[serde(default)]
     pub priority: Vec<String>,
     /// How much of a table commits at a time, in MiB, from 1 to 256: a killed restore repeats that much a connection. By

@@ -16,10 +16,14 @@ pub(super) struct PutOff {
     /// Constraints that use an index of their own, which comes before them.
     attaches: Vec<Line>,
     builds: Vec<Line>,
-    /// Statements about the indexes of `builds`.
+    /// Tables with a build that takes so long that it was not put off, and which is under way.
+    slow: HashSet<String>,
+    /// What comes when those are done.
+    late: Vec<Line>,
+    /// Statements about the indexes of `names`.
     after: Vec<Line>,
     checks: Vec<Line>,
-    /// The indexes of `builds`, without their schemas.
+    /// The indexes whose builds were put off or may be under way, without their schemas.
     names: HashSet<String>,
 }
 
@@ -30,7 +34,9 @@ pub(super) enum Place {
     First,
     /// Now, behind the constraints that use an index.
     BehindAttaches,
-    /// With what waits.
+    /// When the slow builds are done.
+    Late,
+    /// With what waits, at its end.
     Waits,
     /// Now, behind everything that waits.
     Last,
@@ -50,6 +56,30 @@ impl PutOff {
         self.builds.push(line);
     }
 
+    /// A build that takes so long that it is not put off: what is about its index or locks its table waits for it, and
+    /// nothing else does.
+    pub(super) fn slow(&mut self, line: &Line) {
+        if let What::Create { name, on: Some(table), .. } = &line.what {
+            self.names.insert(name_of(name));
+            self.slow.insert(table.clone());
+        }
+    }
+
+    /// Whether a slow build of the table may be under way.
+    pub(super) fn is_slow(&self, table: &str) -> bool {
+        self.slow.contains(table)
+    }
+
+    /// Whether any is.
+    pub(super) fn has_slow(&self) -> bool {
+        !self.slow.is_empty()
+    }
+
+    /// Puts a statement off that [`Self::place`] said would be late.
+    pub(super) fn late(&mut self, line: Line) {
+        self.late.push(line);
+    }
+
     /// Puts a check off.
     pub(super) fn check(&mut self, line: Line) {
         self.checks.push(line);
@@ -61,8 +91,26 @@ impl PutOff {
     }
 
     /// When the statement comes. Only what pg_dump writes behind rows comes before what waits, and only if it cannot
-    /// tell the difference.
-    pub(super) fn place(&self, line: &Line) -> Place {
+    /// tell the difference. `plain` tells tables that are made of no others.
+    pub(super) fn place(&self, line: &Line, plain: &HashSet<String>) -> Place {
+        match self.place_by_kind(line) {
+            Place::BehindAttaches if self.has_slow() && self.is_late(line, plain) => Place::Late,
+            place => place,
+        }
+    }
+
+    /// Only foreign keys take long enough to go beside a slow build, where their tables are others. The key of a partitioned
+    /// table is none before its parts' indexes are attached to it, which is late.
+    fn is_late(&self, line: &Line, plain: &HashSet<String>) -> bool {
+        match (&line.what, foreign_key_parent(&line.sql)) {
+            (What::AddConstraint { table, .. }, Some(parent)) => {
+                self.is_slow(table) || self.is_slow(&parent) || !plain.contains(&parent)
+            }
+            _ => true,
+        }
+    }
+
+    fn place_by_kind(&self, line: &Line) -> Place {
         if self.attaches.is_empty() && self.names.is_empty() && self.checks.is_empty() {
             return Place::First;
         }
@@ -102,9 +150,22 @@ impl PutOff {
         if waits { Place::Waits } else { Place::BehindAttaches }
     }
 
-    /// The constraints that use an index, in their order.
+    /// The constraints that use an index, in their order; not those of tables that a slow build locks.
     pub(super) fn take_attaches(&mut self) -> Vec<Line> {
-        std::mem::take(&mut self.attaches)
+        let Self { attaches, slow, .. } = self;
+        let free = |line: &mut Line| !matches!(&line.what, What::AddConstraint { table, .. } if slow.contains(table));
+        attaches.extract_if(.., free).collect()
+    }
+
+    /// What waits for slow builds: the constraints that use an index, then the rest in its order.
+    pub(super) fn take_late(&mut self) -> (Vec<Line>, Vec<Line>) {
+        self.slow.clear();
+        (self.take_attaches(), std::mem::take(&mut self.late))
+    }
+
+    /// The checks.
+    pub(super) fn take_checks(&mut self) -> Vec<Line> {
+        std::mem::take(&mut self.checks)
     }
 
     /// The builds of indexes.
@@ -112,12 +173,10 @@ impl PutOff {
         std::mem::take(&mut self.builds)
     }
 
-    /// Everything else that waits, in the order that it comes in. Builds are taken before.
+    /// Statements about indexes. All else that waits is taken before.
     pub(super) fn take_rest(&mut self) -> Vec<Line> {
         self.names.clear();
-        let mut rest = std::mem::take(&mut self.checks);
-        rest.append(&mut self.after);
-        rest
+        std::mem::take(&mut self.after)
     }
 }
 
@@ -144,6 +203,11 @@ mod tests {
 
     use super::*;
 
+    fn place(put_off: &PutOff, line: &Line) -> Place {
+        let plain = HashSet::from(["a", "b", "big"].map(|table| format!("\"public\".\"{table}\"")));
+        put_off.place(line, &plain)
+    }
+
     fn line(sql: &str) -> Line {
         Line { sql: sql.into(), line: 1, object: None, what: what(sql) }
     }
@@ -151,14 +215,14 @@ mod tests {
     #[test]
     fn what_pg_dump_writes_behind_rows_comes_first_and_all_else_last() {
         let mut put_off = PutOff::default();
-        assert_eq!(put_off.place(&line("DROP INDEX big_i")), Place::First, "nothing waits");
+        assert_eq!(place(&put_off, &line("DROP INDEX big_i")), Place::First, "nothing waits");
         put_off.build(line("CREATE INDEX \"Big \"\"i\" ON public.big USING gin (a)"));
         put_off.build(line("CREATE INDEX big_i ON public.big USING gin (a)"));
         for sql in [
             "CREATE INDEX other ON public.big USING btree (a)",
             "ALTER TABLE ONLY public.big ADD CONSTRAINT k PRIMARY KEY (id)",
         ] {
-            assert_eq!(put_off.place(&line(sql)), Place::First, "{sql}");
+            assert_eq!(place(&put_off, &line(sql)), Place::First, "{sql}");
         }
         for sql in [
             "ALTER TABLE ONLY public.big ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES public.other(id)",
@@ -175,7 +239,7 @@ mod tests {
             "ALTER STATISTICS public.s OWNER TO app",
             "ALTER TABLE ONLY public.big REPLICA IDENTITY USING INDEX other",
         ] {
-            assert_eq!(put_off.place(&line(sql)), Place::BehindAttaches, "{sql}");
+            assert_eq!(place(&put_off, &line(sql)), Place::BehindAttaches, "{sql}");
         }
         for sql in [
             "COMMENT ON INDEX public.big_i IS 'x'",
@@ -183,7 +247,7 @@ mod tests {
             "ALTER INDEX public.whole ATTACH PARTITION public.big_i",
             "ALTER TABLE public.big CLUSTER ON big_i",
         ] {
-            assert_eq!(put_off.place(&line(sql)), Place::Waits, "{sql}");
+            assert_eq!(place(&put_off, &line(sql)), Place::Waits, "{sql}");
         }
         for sql in [
             "DROP INDEX big_i",
@@ -195,12 +259,12 @@ mod tests {
             "REFRESH MATERIALIZED VIEW public.m",
             "CREATE RULE r AS ON INSERT TO public.big DO INSTEAD NOTHING",
         ] {
-            assert_eq!(put_off.place(&line(sql)), Place::Last, "{sql}");
+            assert_eq!(place(&put_off, &line(sql)), Place::Last, "{sql}");
         }
     }
 
     #[test]
-    fn what_waits_comes_as_builds_then_checks_then_what_is_about_the_builds() {
+    fn nothing_comes_before_a_build_that_may_be_under_way() {
         let mut put_off = PutOff::default();
         put_off.check(line("ALTER TABLE public.big VALIDATE CONSTRAINT f"));
         put_off.wait(line("ALTER TABLE public.big CLUSTER ON big_i"));
@@ -208,12 +272,39 @@ mod tests {
         put_off.attach(line("ALTER TABLE ONLY public.big ADD CONSTRAINT k PRIMARY KEY USING INDEX k"));
         assert_eq!(put_off.take_attaches().len(), 1);
         assert_eq!(put_off.take_builds().len(), 1);
-        assert_eq!(put_off.place(&line("DROP INDEX big_i")), Place::Last, "its build may be under way");
-        let rest: Vec<_> = put_off.take_rest().into_iter().map(|line| line.sql).collect();
-        assert_eq!(
-            rest,
-            ["ALTER TABLE public.big VALIDATE CONSTRAINT f", "ALTER TABLE public.big CLUSTER ON big_i"]
-        );
-        assert_eq!(put_off.place(&line("DROP INDEX big_i")), Place::First);
+        assert_eq!(place(&put_off, &line("DROP INDEX big_i")), Place::Last, "its build may be under way");
+        assert_eq!(put_off.take_checks().len(), 1);
+        assert_eq!(put_off.take_rest().len(), 1);
+        assert_eq!(place(&put_off, &line("DROP INDEX big_i")), Place::First);
+    }
+
+    #[test]
+    fn what_locks_the_table_of_a_slow_build_is_late_and_foreign_keys_of_others_are_not() {
+        let mut put_off = PutOff::default();
+        put_off.slow(&line("CREATE INDEX big_i ON public.big USING gin (a)"));
+        let foreign_key = |child: &str, parent: &str| {
+            line(&format!(
+                "ALTER TABLE ONLY public.{child} ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES public.{parent}(id)"
+            ))
+        };
+        assert_eq!(place(&put_off, &foreign_key("a", "b")), Place::BehindAttaches);
+        for late in [
+            foreign_key("big", "b"),
+            foreign_key("a", "big"),
+            foreign_key("a", "parts"),
+            line("CREATE POLICY p ON public.a USING (true)"),
+        ] {
+            assert_eq!(place(&put_off, &late), Place::Late, "{late:?}");
+        }
+        assert_eq!(place(&put_off, &line("COMMENT ON INDEX public.big_i IS 'x'")), Place::Waits);
+        for table in ["big", "a"] {
+            put_off.attach(line(&format!(
+                "ALTER TABLE ONLY public.{table} ADD CONSTRAINT k PRIMARY KEY USING INDEX k"
+            )));
+        }
+        assert_eq!(put_off.take_attaches().len(), 1);
+        let (attaches, _) = put_off.take_late();
+        assert!(matches!(&attaches[..], [attach] if attach.sql.contains("public.big")));
+        assert!(!put_off.has_slow());
     }
 }

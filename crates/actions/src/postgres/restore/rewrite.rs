@@ -150,6 +150,13 @@ pub(super) fn is_plain_table(create: &str) -> bool {
     listed
 }
 
+/// Whether a `CREATE TABLE` makes one that is made of others.
+pub(super) fn is_partitioned(create: &str) -> bool {
+    let words: Vec<_> = Words::new(create).collect();
+    let is = |token: &Token, wanted: &str| matches!(token, Token::Word(word) if word == wanted);
+    words.windows(2).any(|two| is(&two[0], "partition") && is(&two[1], "by"))
+}
+
 /// Whether a `CREATE TABLE` refers to another table by itself; pg_dump adds foreign keys after the rows.
 pub(super) fn refers(create: &str) -> bool {
     Words::new(create).any(|token| matches!(token, Token::Word(word) if word == "references"))

@@ -8,11 +8,14 @@ use crate::postgres::sql::What;
 use super::batch::Line;
 use super::locks::{Mode, Needs};
 use super::platform::Ground;
-use super::rewrite::{foreign_key_parent, is_plain_table, refers};
+use super::rewrite::{foreign_key_parent, is_partitioned, is_plain_table, refers};
 
 /// What all parts of a restore but checks of foreign keys share, and what has to wait for them all takes alone. Stands
 /// in the place of a table; no table is called that, since their names are quoted.
 pub(super) const WORK: &str = "work";
+
+/// All rows, also in the place of a table.
+const ROWS: &str = "rows";
 
 /// What is known of a table's rows, also in the place of a table.
 fn statistics(table: &str) -> String {
@@ -24,6 +27,8 @@ fn statistics(table: &str) -> String {
 pub(super) struct Ties {
     /// Made by this restore, plain and empty so far: their first rows may be frozen.
     own: HashSet<String>,
+    /// Made by this restore, of other tables.
+    partitioned: HashSet<String>,
     /// With triggers or foreign keys: their rows go in the order of the dump.
     tied: HashSet<String>,
 }
@@ -35,6 +40,9 @@ impl Ties {
             What::Create { kind: "table", name, .. } => {
                 if is_plain_table(&line.sql) {
                     self.own.insert(name.clone());
+                }
+                if is_partitioned(&line.sql) {
+                    self.partitioned.insert(name.clone());
                 }
                 if refers(&line.sql) {
                     self.tied.insert(name.clone());
@@ -64,6 +72,7 @@ impl Ties {
             return Needs::Everything;
         }
         Needs::lock(table, if freeze { Mode::AccessExclusive } else { Mode::RowExclusive })
+            .and(Needs::lock(ROWS, Mode::RowExclusive))
     }
 
     /// What a statement needs for itself (PostgreSQL documentation, "Explicit Locking", and the page of each command).
@@ -75,6 +84,15 @@ impl Ties {
             }
             What::Setval { .. } => Needs::Locks(Vec::new()),
             What::Create { kind: "index", on: Some(table), .. } => Needs::lock(table, Mode::Share),
+            What::AddConstraint { table, .. } if self.partitioned.contains(table) => {
+                match foreign_key_parent(&line.sql) {
+                    // Locks its parts too, of which only the rows have to come before it.
+                    Some(parent) if self.own.contains(&parent) => Needs::lock(table, Mode::ShareRowExclusive)
+                        .and(Needs::lock(&parent, Mode::ShareRowExclusive))
+                        .and(Needs::lock(ROWS, Mode::Share)),
+                    _ => Needs::Everything,
+                }
+            }
             What::AddConstraint { table, .. } if self.own.contains(table) => {
                 match foreign_key_parent(&line.sql) {
                     None => Needs::lock(table, Mode::AccessExclusive),
@@ -138,5 +156,21 @@ mod tests {
         let refresh = needs(what("REFRESH MATERIALIZED VIEW public.m"));
         assert!(refresh.conflicts(&Needs::lock(WORK, Mode::RowExclusive)) && refresh.conflicts(&refresh));
         assert!(!refresh.conflicts(&check("a", "p")));
+    }
+
+    #[test]
+    fn the_foreign_key_of_a_partitioned_table_waits_for_rows_and_for_no_build_of_another_table() {
+        let before = Catalog::default();
+        let ground = Ground { profile: Profile::Plain, before: &before, server: 150_000 };
+        let line = |sql: &str| Line { sql: sql.into(), line: 1, object: None, what: what(sql) };
+        let mut ties = Ties::default();
+        for sql in ["CREATE TABLE s.p (id int)", "CREATE TABLE s.parts (id int) PARTITION BY LIST (id)"] {
+            ties.note(&line(sql));
+        }
+        let key = "ALTER TABLE s.parts ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES s.p(id)";
+        let key = ties.statement(&ground, &line(key));
+        assert!(key.conflicts(&ties.rows(&ground, false, "\"s\".\"part\"", false)));
+        assert!(key.conflicts(&ties.statement(&ground, &line("CREATE INDEX i ON s.p USING btree (id)"))));
+        assert!(!key.conflicts(&ties.statement(&ground, &line("CREATE INDEX i ON s.big USING gin (id)"))));
     }
 }

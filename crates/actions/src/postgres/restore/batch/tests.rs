@@ -157,3 +157,51 @@ fn what_is_long_goes_alone_and_behind_what_is_small() {
     ];
     assert_eq!(chunks, wanted);
 }
+
+#[test]
+fn a_slow_build_begins_at_once_and_only_what_locks_its_table_waits_for_it() {
+    let (mut batcher, read) = batcher(1000);
+    for table in ["big", "other", "small"] {
+        batcher.statement(&format!("CREATE TABLE public.{table} (id int);"), 1, None).unwrap();
+    }
+    for table in ["big", "other"] {
+        batcher
+            .copy_start(
+                &format!("COPY public.{table} (id) FROM stdin;"),
+                &format!("\"public\".\"{table}\""),
+                1,
+            )
+            .unwrap();
+        batcher.copy_rows(&b"1\n".repeat(1000)).unwrap();
+        batcher.copy_end().unwrap();
+    }
+    let mut say = |sql: &str| batcher.statement(sql, 1, None).unwrap();
+    say("ALTER TABLE ONLY public.big ADD CONSTRAINT big_pkey PRIMARY KEY (id);");
+    say("ALTER TABLE ONLY public.other ADD CONSTRAINT other_pkey PRIMARY KEY (id);");
+    say("CREATE INDEX big_i ON public.big USING btree (id);");
+    say("CREATE INDEX big_text ON public.big USING gin (id);");
+    say("CREATE TRIGGER t BEFORE UPDATE ON public.small FOR EACH ROW EXECUTE FUNCTION public.f();");
+    say("ALTER TABLE ONLY public.small ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES public.other(id);");
+    say("ALTER TABLE ONLY public.small ADD CONSTRAINT g FOREIGN KEY (id) REFERENCES public.big(id);");
+    say("COMMENT ON INDEX public.big_text IS 'words';");
+    batcher.release().unwrap();
+    drop(batcher);
+    let chunks: Vec<_> = read.lines().into_iter().skip(1).map(|lines| lines.join("; ")).collect();
+    let wanted = [
+        "CREATE UNIQUE INDEX big_pkey ON public.big USING btree (id)",
+        "CREATE UNIQUE INDEX other_pkey ON public.other USING btree (id)",
+        "CREATE INDEX big_text ON public.big USING gin (id)",
+        "CREATE INDEX big_i ON public.big USING btree (id)",
+        "VACUUM (ANALYZE, INDEX_CLEANUP off, TRUNCATE off) \"public\".\"other\"",
+        "ALTER TABLE ONLY public.other ADD CONSTRAINT other_pkey PRIMARY KEY USING INDEX other_pkey; \
+         ALTER TABLE ONLY public.small ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES public.other(id) NOT VALID",
+        "ALTER TABLE public.small VALIDATE CONSTRAINT f",
+        "ALTER TABLE ONLY public.big ADD CONSTRAINT big_pkey PRIMARY KEY USING INDEX big_pkey",
+        "CREATE TRIGGER t BEFORE UPDATE ON public.small FOR EACH ROW EXECUTE FUNCTION public.f()",
+        "ALTER TABLE ONLY public.small ADD CONSTRAINT g FOREIGN KEY (id) REFERENCES public.big(id) NOT VALID",
+        "VACUUM (ANALYZE, INDEX_CLEANUP off, TRUNCATE off) \"public\".\"big\"",
+        "ALTER TABLE public.small VALIDATE CONSTRAINT g",
+        "COMMENT ON INDEX public.big_text IS 'words'",
+    ];
+    assert_eq!(chunks, wanted);
+}

@@ -1,7 +1,9 @@
 //! Restores against a real PostgreSQL and a real S3 server.
 
+mod ahead;
 mod faults;
 mod formats;
+mod losses;
 mod oddities;
 mod resume;
 mod supabase;

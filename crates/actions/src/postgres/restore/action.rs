@@ -24,7 +24,7 @@ use super::params::{RestoreOutputs, RestoreParams, Skipped};
 use super::phases::Phases;
 use super::platform::{Decision, Ground, Profile, VERSION};
 use super::proof::changed;
-use super::reading::{From, Head};
+use super::reading::{Head, Origin};
 use super::width::Width;
 use super::{empty, feed, lanes, verify};
 
@@ -145,8 +145,8 @@ impl<'a> Job<'a> {
         read(self.ctx, self.source(), &self.at, info).await
     }
 
-    fn from<'b>(&'b self, info: &'b ObjectInfo) -> From<'b> {
-        From { ctx: self.ctx, source: self.source(), at: &self.at, info }
+    fn origin<'b>(&'b self, info: &'b ObjectInfo) -> Origin<'b> {
+        Origin { ctx: self.ctx, source: self.source(), at: &self.at, info }
     }
 
     /// The masking that is asked for; rules and key are read, the dump is not.
@@ -383,7 +383,7 @@ impl<'a> Job<'a> {
     /// Which entries of an archive are read before their turn.
     async fn first(&mut self, info: &ObjectInfo, now: &Catalog) -> Result<Vec<u32>, ActionError> {
         let began = Instant::now();
-        let Some(head) = self.from(info).head().await? else { return Ok(Vec::new()) };
+        let Some(head) = self.origin(info).head().await? else { return Ok(Vec::new()) };
         let choice = Choice {
             toc: head.toc(),
             data_start: head.data_start(),
@@ -416,10 +416,10 @@ impl<'a> Job<'a> {
         masker: Option<Masker>,
     ) -> Result<RestoreOutputs, Stopped> {
         let head = match self.head.take() {
-            None if !restore.first.is_empty() => self.from(info).head().await?,
+            None if !restore.first.is_empty() => self.origin(info).head().await?,
             head => head,
         };
-        let (reading, meter) = self.from(info).reading(head, &restore.first).await?;
+        let (reading, meter) = self.origin(info).reading(head, &restore.first).await?;
         let there = markers::chunks(&self.session, &restore.key).await?;
         let lanes = lanes::open(self.ctx, &self.session, &self.params.into, self.params.jobs).await?;
         let width = Width::new(lanes.len(), self.params.jobs.is_some());

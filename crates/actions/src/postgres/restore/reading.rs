@@ -16,7 +16,7 @@ pub(super) type Head = Box<ArchiveReader<Tap>>;
 
 /// Where a dump comes from.
 #[derive(Clone, Copy)]
-pub(super) struct From<'a> {
+pub(super) struct Origin<'a> {
     pub(super) ctx: &'a Context,
     pub(super) source: Option<&'a str>,
     pub(super) at: &'a Location,
@@ -68,7 +68,7 @@ impl Meter {
     }
 }
 
-impl From<'_> {
+impl Origin<'_> {
     /// The beginning of an archive that is not packed as a whole; none for anything else. Whoever reads the whole says
     /// what is wrong with it.
     pub(super) async fn head(self) -> Result<Option<Head>, ActionError> {

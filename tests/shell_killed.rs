@@ -72,7 +72,9 @@ fn a_script_that_outlives_its_runner_is_ended_before_it_is_repeated() {
     assert!(!world.folder().join("overlaps").exists(), "two attempts lived side by side");
     assert_eq!(std::fs::read_to_string(world.folder().join("effects")).unwrap(), "done\n");
     let fenced = world.records(&id).into_iter().find(|record| record["kind"] == "fenced").unwrap();
-    assert_eq!(fenced["ended"], 3, "the shell, its child, and what it waited with: {fenced}");
+    // Between two waits the shell waits with nothing.
+    let ended = fenced["ended"].as_u64().unwrap();
+    assert!((2..=3).contains(&ended), "the shell, its child, and what it waited with: {fenced}");
     assert!(!began(&world, 2).iter().any(|pid| lives(pid)), "what the script left behind ended with it");
 }
 

@@ -60,6 +60,7 @@ mod window;
 pub use archive::{
     ArchiveReader, Block, BlockSpan, Compression, CreatedAt, DataOffset, Entry, Header, Landmark,
     LargeObjectEvent, LargeObjects, Pass, Resumed, RowStream, Section, StatementStream, Version,
+    block_ranges,
 };
 pub use contents::{Contents, TableContents, contents};
 pub use cuts::{CutPart, Cuts, Values};

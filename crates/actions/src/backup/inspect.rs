@@ -1,7 +1,7 @@
 //! A look inside a backup without a database: what made it, its objects, its tables with rows and sizes, its schema as
 //! SQL. Of an archive only the table of contents is read; a plain dump has none and is read to its end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use runbook_core::action::{ActionError, Context};
@@ -9,8 +9,8 @@ use runbook_core::types::Backup;
 use runbook_dump::order::{Part, Plan};
 use runbook_dump::script::Script;
 use runbook_dump::{
-    ArchiveReader, Contents, DataOffset, Dump, DumpError, Entry, Event, Index, Insert, Kind, Limits,
-    QualifiedName, Source, SqlReader, open,
+    ArchiveReader, Contents, Dump, DumpError, Entry, Event, Index, Insert, Kind, Limits, QualifiedName,
+    Source, SqlReader, block_ranges, open,
 };
 use serde::Serialize;
 
@@ -96,7 +96,6 @@ pub async fn inspect(ctx: &Context, backup: Backup, wanted: Wanted) -> Result<In
             looked(&at, tap, move |tap| glance(tap, wanted)).await?
         }
     };
-    inside.by_offsets(info.size_bytes);
     if inside.rows_from == RowsFrom::Unknown
         && let Some(index) = index(ctx, &at, &backup, info.size_bytes).await?
     {
@@ -140,7 +139,8 @@ async fn head(
     info: &ObjectInfo,
     wanted: Wanted,
 ) -> Result<Option<Inside>, ActionError> {
-    let mut end = HEAD_BYTES.min(info.size_bytes);
+    let size = info.size_bytes;
+    let mut end = HEAD_BYTES.min(size);
     loop {
         let tap = read_range(ctx, None, at, info, 0..end).await?;
         let look = move |mut tap: Tap| {
@@ -150,7 +150,7 @@ async fn head(
                 return Ok(Head::Other);
             }
             match ArchiveReader::new(&bytes[..], Limits::default()) {
-                Ok(reader) => archive(&reader, wanted).map(|inside| Head::Archive(Box::new(inside))),
+                Ok(reader) => archive(&reader, wanted, size).map(|inside| Head::Archive(Box::new(inside))),
                 Err(DumpError::CutOff { .. }) => Ok(Head::Longer),
                 Err(error) => Err(error),
             }
@@ -208,9 +208,6 @@ async fn index(
 
 struct Inside {
     format: &'static str,
-    /// Where the data of each table begins, and where that of anything begins, by an archive's own account.
-    places: BTreeMap<String, u64>,
-    begins: BTreeSet<u64>,
     header: Option<runbook_dump::Header>,
     objects: BTreeMap<String, u64>,
     tables: Vec<InspectedTable>,
@@ -219,15 +216,6 @@ struct Inside {
 }
 
 impl Inside {
-    /// Sizes by the places that the table of contents has: blocks follow each other to the archive's end.
-    fn by_offsets(&mut self, end: u64) {
-        self.begins.insert(end);
-        for table in self.tables.iter_mut().filter(|table| table.bytes.is_none()) {
-            let Some(place) = self.places.get(&table.name) else { continue };
-            table.bytes = self.begins.range(place + 1..).next().map(|next| next - place);
-        }
-    }
-
     fn counted(&mut self, known: impl Iterator<Item = (String, (u64, Option<u64>))>) {
         let known: BTreeMap<_, _> = known.collect();
         for table in &mut self.tables {
@@ -239,31 +227,27 @@ impl Inside {
 }
 
 fn glance(tap: Tap, wanted: Wanted) -> Result<Inside, DumpError> {
+    let size = tap.size_bytes();
     match open(tap, Limits::default())? {
-        Dump::Archive(reader) => archive(&reader, wanted),
+        Dump::Archive(reader) => archive(&reader, wanted, size),
         Dump::Plain(reader) => plain(*reader, wanted),
     }
 }
 
-fn archive<R: Read>(reader: &ArchiveReader<R>, wanted: Wanted) -> Result<Inside, DumpError> {
+/// Of an archive of `size` bytes.
+fn archive<R: Read>(reader: &ArchiveReader<R>, wanted: Wanted, size: u64) -> Result<Inside, DumpError> {
     let toc = reader.toc();
     let mut objects = BTreeMap::new();
     for entry in toc.iter().filter(|entry| !entry.is_setting() && !entry.had_dumper) {
         *objects.entry(entry.desc.to_lowercase()).or_default() += 1;
     }
     let name = |entry: &Entry| format!("{}.{}", entry.namespace.as_deref().unwrap_or("public"), entry.tag);
-    let (mut tables, mut places, mut begins) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
-    for entry in toc {
-        if entry.is_table_data() {
-            tables.push(InspectedTable { name: name(entry), rows: None, bytes: None });
-        }
-        if let DataOffset::At(at) = entry.offset {
-            begins.insert(at);
-            if entry.is_table_data() {
-                places.insert(name(entry), at);
-            }
-        }
-    }
+    let ranges = block_ranges(toc, size);
+    let rows = toc.iter().filter(|entry| entry.is_table_data()).map(|entry| {
+        let bytes = ranges.get(&entry.dump_id).map(|range| range.end - range.start);
+        InspectedTable { name: name(entry), rows: None, bytes }
+    });
+    let tables: Vec<_> = rows.collect();
     let mut schema = None;
     if wanted.schema {
         let plan = Plan::new(toc, false);
@@ -278,7 +262,7 @@ fn archive<R: Read>(reader: &ArchiveReader<R>, wanted: Wanted) -> Result<Inside,
     }
     let header = Some(reader.header().clone());
     let rows_from = RowsFrom::Unknown;
-    Ok(Inside { format: "custom", places, begins, header, objects, tables, rows_from, schema })
+    Ok(Inside { format: "custom", header, objects, tables, rows_from, schema })
 }
 
 fn add(sql: &mut String, more: &str) -> Result<(), DumpError> {
@@ -330,8 +314,7 @@ fn plain(mut reader: SqlReader<Source>, wanted: Wanted) -> Result<Inside, DumpEr
             Event::CopyEnd | Event::Meta(_) | Event::Complete => {}
         }
     }
-    let (places, begins, rows_from) = (BTreeMap::new(), BTreeSet::new(), RowsFrom::Reading);
-    Ok(Inside { format: "plain", places, begins, header: None, objects, tables, rows_from, schema })
+    Ok(Inside { format: "plain", header: None, objects, tables, rows_from: RowsFrom::Reading, schema })
 }
 
 fn grow(table: Option<&mut InspectedTable>, rows: usize, bytes: usize) {

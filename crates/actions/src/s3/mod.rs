@@ -3,6 +3,7 @@
 
 mod location;
 mod objects;
+mod parts;
 mod record;
 mod source;
 mod store;
@@ -10,7 +11,7 @@ mod write;
 
 pub use location::Location;
 pub(crate) use objects::PartedUpload;
-pub(crate) use source::Pinned;
+pub(crate) use parts::Pinned;
 pub use source::{Failure, ObjectInfo, Tap, inspect, read, read_range};
 pub(crate) use store::settings;
 pub use store::{Listed, Store};

@@ -1,5 +1,8 @@
 //! One entry of an archive's table of contents, as the file has it. Decides nothing but the restore pass.
 
+use std::collections::HashMap;
+use std::ops::Range;
+
 use crate::sql::Copy;
 
 /// Where in a restore an entry belongs.
@@ -80,6 +83,21 @@ pub struct Entry {
     pub dependencies: Vec<u32>,
     /// Where its block begins.
     pub offset: DataOffset,
+}
+
+/// Where the blocks of entries stand in an archive of `size` bytes, by their entries' numbers: from where the table of
+/// contents says to where the next one begins. Entries of which it does not say so are left out.
+pub fn block_ranges(toc: &[Entry], size: u64) -> HashMap<u32, Range<u64>> {
+    let mut starts: Vec<(u64, u32)> = toc
+        .iter()
+        .filter_map(|entry| match entry.offset {
+            DataOffset::At(at) if at < size => Some((at, entry.dump_id)),
+            _ => None,
+        })
+        .collect();
+    starts.sort_unstable();
+    let ends = starts.iter().skip(1).map(|(at, _)| *at).chain([size]);
+    starts.iter().zip(ends).map(|((at, dump_id), end)| (*dump_id, *at..end)).collect()
 }
 
 impl Entry {

@@ -15,7 +15,7 @@ mod rows;
 mod statements;
 mod toc;
 
-pub use entry::{DataOffset, Entry, Pass, Section};
+pub use entry::{DataOffset, Entry, Pass, Section, block_ranges};
 pub use header::{Compression, CreatedAt, Header, Version};
 pub use landmark::{Landmark, Resumed};
 pub use objects::{LargeObjectEvent, LargeObjects};

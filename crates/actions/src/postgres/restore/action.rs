@@ -577,7 +577,5 @@ fn other_version(at: &Location) -> ActionError {
         "go on restoring `{at}`: another version of this program began it, and cuts dumps at other places"
     ))
     .code("other-version")
-    .hint(
-        "Run the step again: it starts over. Or go on with the version that began it, before this one does.",
-    )
+    .hint("Run the step again: it starts over.")
 }

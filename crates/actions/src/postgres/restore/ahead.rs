@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use runbook_dump::{DataOffset, Entry};
+use runbook_dump::{Entry, block_ranges};
 
 use crate::postgres::sql::{What, what};
 
@@ -30,7 +30,7 @@ pub(super) struct Choice<'a> {
 impl Choice<'_> {
     /// The entries to be read first, in that order. `free` says of which tables the order of rows does not matter.
     pub(super) fn ahead(&self, free: impl Fn(&str) -> bool) -> Vec<u32> {
-        let blocks = blocks(self.toc, self.size);
+        let blocks = block_ranges(self.toc, self.size);
         let mut tables = HashMap::new();
         for entry in self.toc.iter().filter(|entry| !entry.is_via_partition_root()) {
             if let (Some(table), Some(range)) = (table_of(entry), blocks.get(&entry.dump_id))
@@ -47,8 +47,10 @@ impl Choice<'_> {
         }
         let length = |range: &Range<u64>| range.end - range.start;
         let part = (self.size / PART).max(1);
+        let slowness = self.slowness();
         let longest = tables.iter().max_by_key(|(table, (dump_id, range))| {
-            (length(range).saturating_mul(self.slowness(table)), *dump_id)
+            let of_indexes = slowness.get(*table).copied().unwrap_or(0);
+            (length(range).saturating_mul(1 + of_indexes), *dump_id)
         });
         if let Some((_, (dump_id, range))) = longest
             && self.fast
@@ -61,33 +63,22 @@ impl Choice<'_> {
         ahead
     }
 
-    /// How long a table takes with its indexes, by its rows alone.
-    fn slowness(&self, table: &str) -> u64 {
-        let indexes =
-            self.toc.iter().filter(|entry| entry.desc == "INDEX").filter(
-                |entry| matches!(what(&entry.defn), What::Create { on: Some(on), .. } if on == *table),
-            );
-        1 + indexes.map(|entry| index_kind(&entry.defn).slowness).sum::<u64>()
-    }
-}
-
-/// Where the blocks of entries stand, in bytes of the archive; empty where it does not say so of all of them.
-pub(super) fn blocks(toc: &[Entry], size: u64) -> HashMap<u32, Range<u64>> {
-    let mut starts = Vec::new();
-    for entry in toc.iter().filter(|entry| entry.had_dumper) {
-        match entry.offset {
-            DataOffset::At(at) if at < size => starts.push((at, entry.dump_id)),
-            DataOffset::NoData => {}
-            DataOffset::At(_) | DataOffset::Unknown => return HashMap::new(),
+    /// How many times as long as its rows the indexes of each table take.
+    fn slowness(&self) -> HashMap<String, u64> {
+        let mut slowness: HashMap<_, u64> = HashMap::new();
+        for entry in self.toc.iter().filter(|entry| entry.desc == "INDEX") {
+            if let What::Create { on: Some(table), .. } = what(&entry.defn) {
+                *slowness.entry(table).or_default() += index_kind(&entry.defn).slowness;
+            }
         }
+        slowness
     }
-    starts.sort_unstable();
-    let ends = starts.iter().skip(1).map(|(at, _)| *at).chain([size]);
-    starts.iter().zip(ends).map(|((at, dump_id), end)| (*dump_id, *at..end)).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use runbook_dump::DataOffset;
+
     use super::super::early::tests::{entry, index};
     use super::*;
 
@@ -137,15 +128,15 @@ mod tests {
         let tables = archive(&[("a", 500), ("b", 900), ("kept", 900), ("c", 100)]);
         assert_eq!(ahead(&tables, &["c", "nowhere", "a", "c"], true), [4, 1, 2]);
         assert_eq!(ahead(&tables, &["b", "kept"], true), [2]);
-        assert_eq!(blocks(&tables.0, tables.1)[&4], 2400..2500);
+        assert_eq!(block_ranges(&tables.0, tables.1)[&4], 2400..2500);
     }
 
     #[test]
     fn nothing_comes_first_where_the_archive_does_not_say_where_it_is() {
         let (mut toc, size) = archive(&[("a", 500), ("b", 900)]);
-        toc[0].offset = DataOffset::Unknown;
-        assert!(ahead(&(toc.clone(), size), &["b"], true).is_empty());
-        toc[0].offset = DataOffset::At(size + 1);
-        assert!(ahead(&(toc, size), &["b"], true).is_empty());
+        for offset in [DataOffset::Unknown, DataOffset::At(size + 1)] {
+            toc[1].offset = offset;
+            assert!(ahead(&(toc.clone(), size), &["b"], true).is_empty(), "{offset:?}");
+        }
     }
 }

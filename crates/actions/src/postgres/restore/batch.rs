@@ -371,12 +371,10 @@ impl Batcher {
     /// Everything that was put off.
     pub(super) fn release(&mut self) -> Result<(), Halt> {
         self.builds()?;
-        if self.put_off.has_slow() {
-            self.checks()?;
-            let (attaches, late) = self.put_off.take_late();
-            attaches.into_iter().try_for_each(|line| self.take(line))?;
-            late.into_iter().try_for_each(|line| self.now(line))?;
-        }
+        self.checks()?;
+        let (attaches, late) = self.put_off.take_late();
+        attaches.into_iter().try_for_each(|line| self.take(line))?;
+        late.into_iter().try_for_each(|line| self.now(line))?;
         self.checks()?;
         self.put_off.take_rest().into_iter().try_for_each(|line| self.take(line))?;
         self.flush()

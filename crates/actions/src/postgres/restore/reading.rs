@@ -2,11 +2,9 @@
 //! their turn are read by their ranges too, and what came of them has to be the same bytes.
 
 use runbook_core::action::{ActionError, Context};
-use runbook_dump::{ArchiveReader, Limits};
+use runbook_dump::{ArchiveReader, Limits, block_ranges};
 
 use crate::s3::{Failure, Location, ObjectInfo, Tap, read, read_range};
-
-use super::ahead::blocks;
 
 /// How much of an archive is looked at for its table of contents; one that is longer is read from front to back.
 const HEAD_BYTES: u64 = 8 << 20;
@@ -100,7 +98,7 @@ impl Origin<'_> {
             return Ok((Reading { whole, ahead: None }, meter));
         }
         let Some(head) = head else { return Err(self.unlooked("it could not be read")) };
-        let ranges = blocks(head.toc(), info.size_bytes);
+        let ranges = block_ranges(head.toc(), info.size_bytes);
         let mut ahead = Vec::new();
         for dump_id in first {
             let range = ranges.get(dump_id).cloned();

@@ -9,7 +9,8 @@ use std::time::Duration;
 use runbook_core::action::{ActionError, Context, Progress};
 use runbook_core::types::Backup;
 use runbook_dump::{
-    ArchiveReader, CutPart, Cuts, DataOffset, DumpError, Limits, QualifiedName, Schema, push_copy_field,
+    ArchiveReader, CutPart, Cuts, DataOffset, DumpError, Limits, QualifiedName, Schema, block_ranges,
+    push_copy_field,
 };
 
 use super::index::{Index, IndexedTable};
@@ -164,22 +165,15 @@ impl<'a> Source<'a> {
     ) -> Result<Option<Proven>, ActionError> {
         let reader = self.opened(head)?;
         let schema = learn(&reader).map_err(|halt| self.said(halt))?;
-        let mut ends: Vec<u64> = reader
-            .toc()
-            .iter()
-            .filter_map(|entry| if let DataOffset::At(at) = entry.offset { Some(at) } else { None })
-            .collect();
-        ends.push(self.info.size_bytes);
-        ends.sort_unstable();
+        let ranges = block_ranges(reader.toc(), self.info.size_bytes);
         let mut places = Vec::new();
         for entry in reader.toc().iter().filter(|entry| entry.is_table_data() && entry.had_dumper) {
             let table = table_of(entry);
             if !wants.iter().any(|want| schema.is_part_of(&table, &want.table)) {
                 continue;
             }
-            let end = |at: u64| ends.iter().find(|end| **end > at).copied();
             let range = match entry.offset {
-                DataOffset::At(at) => end(at).map(|end| at..end),
+                DataOffset::At(_) => ranges.get(&entry.dump_id).cloned(),
                 _ => index
                     .and_then(|index| index.table(table.schema.as_deref(), &table.name))
                     .map(|place| place.offset..place.offset + place.length),

@@ -170,6 +170,7 @@ fn payments_made_while_webhooks_are_paused_are_found_afterwards() {
     let world = World::with_backup();
     world.hurry();
     let pay = |who: &str| world.runbook(&["--json", "sandbox", "pay", who]).ended(0).last();
+    let mut before: Vec<Value> = Vec::new();
     for (webhooks, words) in [("pause", "is disabled"), ("gone", "answers 410")] {
         let webhooks = format!("webhooks={webhooks}");
         let start =
@@ -184,9 +185,11 @@ fn payments_made_while_webhooks_are_paused_are_found_afterwards() {
             .collect();
         assert!(force.iter().any(|text| text.contains("PayPal's webhook")), "{force:?}");
         assert!(force.iter().any(|text| text.contains("PayMongo") && text.contains(words)), "{force:?}");
-        for who in ["paypal", "paymongo"] {
-            assert_eq!(pay(who)["delivered"], false, "{who} delivers to nobody");
-        }
+        let unheard = ["paypal", "paymongo"].map(|who| {
+            let paid = pay(who);
+            assert_eq!(paid["delivered"], false, "{who} delivers to nobody");
+            paid
+        });
         let file = outputs(&world.records(&run), "triage/evidence")["file"].as_str().unwrap().to_owned();
         let seen: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
         assert!(seen["errors"]["known"].is_boolean(), "{}", seen["errors"]);
@@ -196,9 +199,18 @@ fn payments_made_while_webhooks_are_paused_are_found_afterwards() {
         payments_arrive(&world.inspect());
         let records = world.records(&run);
         let reopened = outputs(&records, "reopen");
-        assert_eq!((&reopened["resent"], &reopened["unbooked"]), (&json!(1), &json!(1)));
+        assert_eq!(reopened["resent"], 1);
+        let missed = outputs(&records, "reopen/paymongo-missed")["missed"].as_array().unwrap();
+        assert_eq!(reopened["unbooked"], missed.len());
+        // PayMongo tells seconds. The restore takes away what the round before booked at its end, and that is
+        // missed as well where this run began in the same second.
+        let mut found: Vec<&Value> = missed.iter().map(|missed| &missed["payment"]).collect();
+        found.retain(|payment| !before.contains(*payment));
+        assert_eq!(found, [&unheard[1]["payment"]]);
         for who in ["paypal", "paymongo"] {
-            assert_eq!(pay(who)["delivered"], true, "{who} delivers again");
+            let paid = pay(who);
+            assert_eq!(paid["delivered"], true, "{who} delivers again");
+            before.push(paid["payment"].clone());
         }
         let status = world.status(&run);
         let left = status["in_force"].as_array().unwrap().iter();

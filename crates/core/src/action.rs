@@ -334,7 +334,8 @@ pub trait Action: Send + Sync {
 
     /// Proves that no work of an older epoch of this step instance is alive, ending it first (P4): looks
     /// for sessions with [`Context::session_prefix`] and another epoch, ends them, waits until they are
-    /// gone. Says how many it ended. An action that leaves no work behind its process returns 0.
+    /// gone. Says how many it ended. Work that comes to its end by itself may be waited for instead, as long as no stop is
+    /// asked for. An action that leaves no work behind its process returns 0.
     fn fence<'a>(&'a self, ctx: &'a Context, params: Value) -> BoxFuture<'a, Result<u32, ActionError>>;
 }
 

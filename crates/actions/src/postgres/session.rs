@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use runbook_core::action::{ActionError, Aftermath, Context};
+use runbook_core::action::{ActionError, Aftermath, Context, Progress};
 use runbook_core::types::{Connection, Tls};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -20,6 +20,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an old backend may take to die: it may be in the middle of a rollback.
 const FENCE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long it is waited between two looks at them, at most.
+const FENCE_PAUSE: Duration = Duration::from_millis(250);
+/// What a text of statements begins with that the server comes to the end of without its client: the last one commits.
+/// Such a text is waited for, not ended.
+pub(super) const WHOLE: &str = "/* whole */";
 /// Where systems keep the certificates they trust.
 const CA_FILES: &[&str] = &[
     "/etc/ssl/certs/ca-certificates.crt",
@@ -145,41 +150,58 @@ pub(super) fn ca_file(ctx: &Context, to: &Connection) -> Result<String, ActionEr
 }
 
 /// Proves that no session of an older epoch of this step instance lives: ends what it finds in any
-/// database of the cluster and waits until it is gone. Says how many it ended.
+/// database of the cluster and waits until it is gone. Says how many it ended. One that is at a [`WHOLE`] text comes to
+/// its end without anybody, and what it makes is wanted: it is waited for, unless a stop is asked for.
 pub async fn fence(ctx: &Context, to: &Connection) -> Result<u32, ActionError> {
     let session = connect_as(ctx, to, "runbook/fence").await?;
     let attempted = || format!("end the old sessions of step `{}` on `{}`", ctx.step, session.label);
     let prefix = ctx.session_prefix();
     let mine = ctx.session_name();
-    // What follows the prefix must be an epoch: a step below this one has a longer path.
-    let find = "select pid from pg_catalog.pg_stat_activity where pid <> pg_catalog.pg_backend_pid() \
+    // What follows the prefix must be an epoch: a step below this one has a longer path. What waits for a lock may wait
+    // for ever.
+    let find = "select pid, state = 'active' and starts_with(query, $3) and wait_event_type is distinct from 'Lock' \
+                from pg_catalog.pg_stat_activity where pid <> pg_catalog.pg_backend_pid() \
                 and starts_with(application_name, $1) and application_name <> $2 \
                 and substr(application_name, length($1) + 1) ~ '^[0-9]+$'";
     let mut ended = std::collections::BTreeSet::new();
-    let deadline = tokio::time::Instant::now() + FENCE_TIMEOUT;
+    let began = tokio::time::Instant::now();
+    let mut deadline = began + FENCE_TIMEOUT;
     let mut waits = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(20))
-        .with_max_delay(Duration::from_secs(1))
+        .with_max_delay(FENCE_PAUSE)
         .without_max_times()
         .build();
     loop {
-        let rows = timed(session.client.query(find, &[&prefix, &mine]), attempted).await?;
+        let rows = timed(session.client.query(find, &[&prefix, &mine, &WHOLE]), attempted).await?;
         if rows.is_empty() {
             return Ok(u32::try_from(ended.len()).unwrap_or(u32::MAX));
         }
-        for row in rows {
-            let pid: i32 = row.get(0);
+        let stops = ctx.stop.requested();
+        let comes_to_its_end =
+            |row: &tokio_postgres::Row| !stops && row.get::<_, Option<bool>>(1) == Some(true);
+        let to_end: Vec<i32> =
+            rows.iter().filter(|row| !comes_to_its_end(row)).map(|row| row.get(0)).collect();
+        for pid in &to_end {
             let kill = "select pg_catalog.pg_terminate_backend($1)";
-            timed(session.client.query(kill, &[&pid]), attempted).await?;
-            ended.insert(pid);
+            timed(session.client.query(kill, &[pid]), attempted).await?;
+            ended.insert(*pid);
         }
-        if tokio::time::Instant::now() >= deadline {
+        let now = tokio::time::Instant::now();
+        if to_end.is_empty() {
+            deadline = now + FENCE_TIMEOUT;
+            let message = "the server ends what an earlier attempt began".into();
+            ctx.progress.report(Progress { done: (now - began).as_secs(), total: None, unit: "s", message });
+        } else if now >= deadline {
             return Err(ActionError::unknown(format!(
                 "{}: they still live after {FENCE_TIMEOUT:?}",
                 attempted()
             )));
         }
-        tokio::time::sleep(waits.next().unwrap_or(Duration::from_secs(1))).await;
+        let pause = tokio::time::sleep(waits.next().unwrap_or(FENCE_PAUSE));
+        tokio::select! {
+            () = pause => {}
+            () = ctx.stop.wait(), if !stops => {}
+        }
     }
 }
 

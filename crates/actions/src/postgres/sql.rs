@@ -3,6 +3,8 @@
 
 use std::iter::Peekable;
 
+use serde::{Deserialize, Deserializer, Serialize, de};
+
 use super::words::{Token, Words};
 
 /// Tokens looked at: the names stand at the head of every statement that matters, after a function's
@@ -54,7 +56,7 @@ pub(super) fn name_of(name: &str) -> String {
 }
 
 /// What a statement does, as far as a restore wants to know. Names are quoted, with their schema.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum What {
     /// `SET`, `RESET`, `set_config`: belongs to the session.
     Session { setting: String },
@@ -65,7 +67,12 @@ pub(super) enum What {
     /// Makes, changes or drops the database itself.
     Database,
     /// Makes an object; `on` is the table of an index, trigger, policy or rule.
-    Create { kind: &'static str, name: String, on: Option<String> },
+    Create {
+        #[serde(deserialize_with = "keyword")]
+        kind: Keyword,
+        name: String,
+        on: Option<String>,
+    },
     /// `ALTER TABLE … ADD CONSTRAINT`.
     AddConstraint { table: String, name: String },
     /// `ALTER TABLE … VALIDATE CONSTRAINT` of a foreign key to `parent`; made by a restore, not found in a dump.
@@ -77,7 +84,12 @@ pub(super) enum What {
     /// `ALTER … OWNER TO role`.
     Owner { kind: String, name: String, role: String },
     /// Any other `ALTER` or `COMMENT`, `GRANT`, `REVOKE`, `SECURITY LABEL` on an object.
-    On { verb: &'static str, kind: String, name: String },
+    On {
+        #[serde(deserialize_with = "keyword")]
+        verb: Keyword,
+        kind: String,
+        name: String,
+    },
     /// `ALTER DEFAULT PRIVILEGES FOR ROLE role`.
     DefaultPrivileges { role: String },
     /// `INSERT INTO`.
@@ -90,6 +102,40 @@ pub(super) enum What {
     LargeObject,
     /// Anything else.
     Other,
+}
+
+/// A word of SQL that this program knows: a kind of object, or a verb.
+pub(super) type Keyword = &'static str;
+
+/// Those that [`What`] holds.
+const KEYWORDS: [Keyword; 21] = [
+    "alter",
+    "comment",
+    "event trigger",
+    "extension",
+    "foreign table",
+    "function",
+    "grant",
+    "index",
+    "materialized view",
+    "policy",
+    "publication",
+    "refresh",
+    "revoke",
+    "rule",
+    "schema",
+    "sequence",
+    "subscription",
+    "table",
+    "trigger",
+    "type",
+    "view",
+];
+
+fn keyword<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Keyword, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    let known = KEYWORDS.into_iter().find(|known| *known == word);
+    known.ok_or_else(|| de::Error::custom(format!("`{}` is no known word", word.escape_debug())))
 }
 
 type Cursor<'a> = Peekable<std::iter::Take<Words<'a>>>;

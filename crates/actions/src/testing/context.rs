@@ -100,6 +100,11 @@ impl Stop {
         self.reports.store(0, Ordering::SeqCst);
         self.after.store(count, Ordering::SeqCst);
     }
+    /// Asks for a stop now.
+    pub(crate) fn ask(&self) {
+        self.wanted.store(true, Ordering::SeqCst);
+        self.reported.notify_waiters();
+    }
     /// Takes the wish back.
     pub(crate) fn calm(&self) {
         self.after.store(0, Ordering::SeqCst);

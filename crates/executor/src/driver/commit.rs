@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
-use super::attempt::{Call, TaskKind, perform};
+use super::attempt::{Call, perform};
 use super::engine::EngineError;
 use super::pinned::{decode, fold};
 use super::sitting::{Shared, Sitting};
@@ -123,9 +123,7 @@ impl Sitting {
         let (step, kind, stop) = (call.ctx.step.clone(), call.kind, call.stop.clone());
         let handle = self.tasks.spawn(perform(self.shared.clone(), call));
         self.about.insert(handle.id(), (step.clone(), kind));
-        if kind != TaskKind::Fence {
-            self.tokens.insert(step.clone(), stop);
-        }
+        self.tokens.insert(step.clone(), stop);
         self.busy.insert(step);
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use runbook_core::action::{Access, ActionError, Aftermath, Context, Effect, Preview};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -18,7 +19,7 @@ use super::ahead::Choice;
 use super::batch::CUTS;
 use super::fault::{Stopped, dump_fault};
 use super::lane::{LANES, Lane, Shared};
-use super::load::{Loader, Tally};
+use super::load::{self, Loader, Tally};
 use super::markers::{self, Status};
 use super::params::{RestoreOutputs, RestoreParams, Skipped};
 use super::phases::Phases;
@@ -415,11 +416,18 @@ impl<'a> Job<'a> {
         info: &ObjectInfo,
         masker: Option<Masker>,
     ) -> Result<RestoreOutputs, Stopped> {
-        let head = match self.head.take() {
-            None if !restore.first.is_empty() => self.origin(info).head().await?,
-            head => head,
+        let rest = load::find(&self.session, &restore.key).await?;
+        let (reading, meter) = match &rest {
+            Some(_) => (None, self.origin(info).was_read()),
+            None => {
+                let head = match self.head.take() {
+                    None if !restore.first.is_empty() => self.origin(info).head().await?,
+                    head => head,
+                };
+                let (reading, meter) = self.origin(info).reading(head, &restore.first).await?;
+                (Some(reading), meter)
+            }
         };
-        let (reading, meter) = self.origin(info).reading(head, &restore.first).await?;
         let there = markers::chunks(&self.session, &restore.key).await?;
         let lanes = lanes::open(self.ctx, &self.session, &self.params.into, self.params.jobs).await?;
         let width = Width::new(lanes.len(), self.params.jobs.is_some());
@@ -433,8 +441,11 @@ impl<'a> Job<'a> {
         let chunk_bytes = usize::try_from(restore.chunk_bytes).unwrap_or(8 << 20);
         let memory = Arc::new(Semaphore::new(ROWS_IN_FLIGHT_BYTES));
         let (bound, runtime) = (Arc::clone(&memory), tokio::runtime::Handle::current());
-        let reader =
-            tokio::task::spawn_blocking(move || feed::feed(reading, chunk_bytes, send, bound, runtime));
+        let reader = tokio::task::spawn_blocking(move || {
+            if let Some(reading) = reading {
+                feed::feed(reading, chunk_bytes, send, bound, runtime);
+            }
+        });
         let mut loader = Loader::new(&shared, &self.session, meter.clone(), width, self.priority());
         loader.tally.phases = Phases::since(self.began);
         if !shared.replica && !restore.before.relations.is_empty() {
@@ -444,7 +455,11 @@ impl<'a> Job<'a> {
             };
             loader.tally.skipped.insert(left);
         }
-        let loaded = loader.run(items, there, lanes).await;
+        if let Some(rest) = rest {
+            loader.take_up(rest, &there)?;
+        }
+        let proof = shared.masker.is_none().then(|| self.prove(&meter).boxed());
+        let loaded = loader.run(items, there, lanes, proof).await;
         let tally = loader.tally;
         // A reader that waits for memory has nobody left to wait for.
         memory.close();
@@ -462,20 +477,16 @@ impl<'a> Job<'a> {
         };
         // Bytes that went wrong may look like bad SQL: they are judged by their hash before by their text.
         let suspect = match &loaded {
+            _ if tally.proven => false,
             Ok(_) => true,
             // A store that vouches for what it took in may still hand out something else.
             Err(stopped) => stopped.spoiled || stopped.error.aftermath == Aftermath::Refused,
         };
-        if suspect {
-            match self.proven(&meter).await {
-                Ok(None) => {}
-                Ok(Some(error)) => return Err(Stopped { error, spoiled: true }),
-                Err(failure) => {
-                    drop(loaded?);
-                    let spoiled = failure == Failure::Changed;
-                    return Err(Stopped { error: self.unread(failure), spoiled });
-                }
+        if suspect && let Err(stopped) = self.prove(&meter).await {
+            if !stopped.spoiled {
+                drop(loaded?);
             }
+            return Err(stopped);
         }
         self.conclude(restore, info, tally, masker, &loaded?).await.map_err(Stopped::from)
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use runbook_dump::DumpError;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -29,7 +30,7 @@ const HEAVY: usize = 10;
 /// Text of one transaction of statements.
 const STATEMENT_BYTES_MAX: usize = 1 << 20;
 /// One statement of a dump.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Line {
     pub(super) sql: String,
     /// From 1; 0 when the dump has no lines.

@@ -4,24 +4,25 @@
 use std::collections::BTreeSet;
 
 use runbook_core::action::ActionError;
+use serde::{Deserialize, Serialize};
 
 use crate::postgres::session::{Session, timed};
 use crate::postgres::sql::{What, plain, qualified, quoted};
 use crate::postgres::words::{Token, Words};
 
 /// Grants that were carried out and not taken back.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Grants(BTreeSet<Grant>);
 
 /// A kind of object, the object, and the role; names are quoted.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Grant {
     kind: Kind,
     object: String,
     role: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Kind {
     Schema,
     /// Tables, views and sequences.

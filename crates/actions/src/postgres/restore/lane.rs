@@ -2,6 +2,7 @@
 //! transaction. Knows nothing of the other connections, and does not decide what comes next.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::SinkExt as _;
@@ -11,7 +12,7 @@ use tokio_postgres::SimpleQueryMessage;
 
 use crate::postgres::catalog::{count, count_only};
 use crate::postgres::mask::Masker;
-use crate::postgres::session::{Session, connect, failed, timed};
+use crate::postgres::session::{Session, WHOLE, connect, failed, timed};
 use crate::postgres::sql::{What, plain};
 
 use super::batch::{Line, Piece, Rows};
@@ -37,7 +38,7 @@ pub(super) struct Shared<'a> {
 #[derive(Debug)]
 pub(super) enum Load {
     /// Statements, already decided about.
-    Lines(Vec<Line>),
+    Lines(Arc<[Line]>),
     /// Rows; with `freeze` the table is this restore's own and empty, and nobody else fills it meanwhile.
     Rows { rows: Rows, freeze: bool },
     /// A piece of a large object.
@@ -100,7 +101,7 @@ impl Lane {
         let key = &shared.ctx.key;
         match load {
             Load::Lines(lines) if lines.iter().all(|line| matches!(line.what, What::Analyze { .. })) => {
-                for line in &lines {
+                for line in &*lines {
                     self.send(&line.sql, || object(line)).await?;
                 }
                 self.send(&markers::mark(key, seq, &made), || "a marker".into()).await?;
@@ -150,7 +151,8 @@ impl Lane {
         made: &mut markers::Chunk,
     ) -> Result<bool, ActionError> {
         let inserts = lines.iter().any(|line| matches!(line.what, What::Insert { .. }));
-        let mut sql = String::from("begin;\n");
+        // Without INSERTs everything is said at once, so that the server comes to the end of it also when nobody waits for that.
+        let mut sql = if inserts { String::from("begin;\n") } else { format!("{WHOLE} begin;\n") };
         for line in lines {
             // A line end first: the statement may end in a comment.
             sql.push_str(&line.sql);

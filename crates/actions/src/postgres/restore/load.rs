@@ -1,9 +1,12 @@
 //! Carries a dump into the target over several connections: what comes next is the [`Queue`]'s to say, how it is carried
 //! over a [`Lane`]'s. Knows what is there already and what a platform owns; does not know where the bytes come from.
 
+mod rest;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use runbook_core::action::{ActionError, Progress};
 use runbook_dump::DumpError;
@@ -27,6 +30,9 @@ use super::schedule::{Queue, Started};
 use super::ties::{Ties, WORK};
 use super::verify::Expected;
 use super::width::Width;
+
+use rest::Left;
+pub(super) use rest::find;
 
 /// How often the run's own journal hears of it; each time costs a durable write.
 const CHECKPOINT_CHUNKS: u64 = 32;
@@ -52,8 +58,8 @@ pub(super) struct Loader<'a> {
     settings: Vec<String>,
     queue: Queue<Part>,
     width: Width,
-    /// Where the parts begin that connections are at.
-    under_way: Vec<u64>,
+    /// What connections are at.
+    under_way: Vec<UnderWay>,
     reported: u64,
     settled: bool,
 }
@@ -66,6 +72,8 @@ pub(super) struct Tally {
     pub(super) skipped: BTreeSet<Skipped>,
     pub(super) expected: Expected,
     pub(super) complete: bool,
+    /// The bytes are the recorded ones.
+    pub(super) proven: bool,
     pub(super) phases: Phases,
 }
 
@@ -82,11 +90,18 @@ struct Part {
     from: u64,
 }
 
+/// A part that a connection is at.
+struct UnderWay {
+    ticket: u64,
+    from: u64,
+    /// None for what is not statements.
+    left: Option<Left>,
+}
+
 /// What a connection says when it is done.
 struct Over {
     lane: Lane,
     ticket: u64,
-    from: u64,
     phase: Phase,
     carried: Result<Carried, Stopped>,
 }
@@ -123,13 +138,14 @@ impl<'a> Loader<'a> {
     }
 
     /// Loads everything that the reading thread hands over. `there` are the chunks that are in the target from an
-    /// earlier attempt. Gives the connections back when everything is in; else they are closed, and nothing goes on on
-    /// the server.
+    /// earlier attempt. With `proof`, which is asked for when everything was read, what is left then is kept in the target.
+    /// Gives the connections back when everything is in; else they are closed, and nothing goes on on the server.
     pub(super) async fn run(
         &mut self,
         mut items: mpsc::Receiver<Result<Item, DumpError>>,
         there: BTreeMap<u64, markers::Chunk>,
         mut idle: Vec<Lane>,
+        mut proof: Option<BoxFuture<'_, Result<(), Stopped>>>,
     ) -> Result<Vec<Lane>, Stopped> {
         for chunk in there.values() {
             self.count(chunk);
@@ -144,15 +160,28 @@ impl<'a> Loader<'a> {
                 && let Some(started) = self.start(running.len())
             {
                 let Some(mut lane) = idle.pop() else { break };
+                let left = started.part.left(&started.needs, started.weight);
                 let (ticket, part) = (started.ticket, started.part);
-                let from = part.from;
-                self.under_way.push(from);
+                self.under_way.push(UnderWay { ticket, from: part.from, left });
                 let settings = self.settings[..part.settings].to_vec();
                 self.tally.phases.began(part.phase);
                 running.push(async move {
                     let carried = lane.carry(shared, part.seq, part.load, &settings, part.made).await;
-                    Over { lane, ticket, from, phase: part.phase, carried }
+                    Over { lane, ticket, phase: part.phase, carried }
                 });
+            }
+            if matches!(going, Going::Out)
+                && passing.is_empty()
+                && let Some(rest) = proof.is_some().then(|| self.rest()).flatten()
+                && let Some(proof) = proof.take()
+            {
+                match self.keep(rest, proof).await {
+                    Ok(()) => {}
+                    Err(stopped) => {
+                        self.end(&pids, &mut running).await;
+                        return Err(stopped);
+                    }
+                }
             }
             if matches!(going, Going::Out) && running.is_empty() && passing.is_empty() && self.queue.is_idle()
             {
@@ -241,9 +270,7 @@ impl<'a> Loader<'a> {
     /// A connection is done with a chunk.
     async fn over(&mut self, over: Over, idle: &mut Vec<Lane>) -> Result<(), Stopped> {
         self.queue.done(over.ticket);
-        if let Some(at) = self.under_way.iter().position(|from| *from == over.from) {
-            self.under_way.swap_remove(at);
-        }
+        self.under_way.retain(|under_way| under_way.ticket != over.ticket);
         self.tally.phases.ended(over.phase);
         let carried = over.carried?;
         idle.push(over.lane);
@@ -336,8 +363,8 @@ impl<'a> Loader<'a> {
 
     /// How far of the dump everything is in the target, in bytes; what was only read does not count.
     fn loaded(&self) -> u64 {
-        let waiting = self.queue.parts().map(|part| part.from);
-        let least = self.under_way.iter().copied().chain(waiting).min();
+        let waiting = self.queue.parts().map(|(part, ..)| part.from);
+        let least = self.under_way.iter().map(|under_way| under_way.from).chain(waiting).min();
         least.unwrap_or_else(|| self.meter.bytes_read())
     }
 
@@ -436,10 +463,7 @@ impl<'a> Loader<'a> {
         let session = kept.iter().filter(|line| matches!(line.what, What::Session { .. }));
         self.settings.extend(session.map(|line| line.sql.clone()));
         if let Some(marked) = marked {
-            let forgiven: BTreeSet<_> = marked.skipped.iter().map(|s| s.object.clone()).collect();
-            for line in kept.iter().filter(|line| forgiven.contains(&object(line))) {
-                self.tally.expected.forget(&line.what);
-            }
+            self.forget(&kept, marked);
             return Ok(());
         }
         let none = Needs::Locks(Vec::new());
@@ -449,8 +473,20 @@ impl<'a> Loader<'a> {
         let first = kept.iter().any(|line| self.comes_first(line));
         let weight = if first { u64::MAX } else { about };
         let from = self.meter.bytes_read();
-        self.push(needs, weight, Part { seq, load: Load::Lines(kept), made, settings: before, phase, from });
+        self.push(
+            needs,
+            weight,
+            Part { seq, load: Load::Lines(kept.into()), made, settings: before, phase, from },
+        );
         Ok(())
+    }
+
+    /// What was left out of statements that are in the target.
+    fn forget(&mut self, lines: &[Line], marked: &markers::Chunk) {
+        let forgiven: BTreeSet<_> = marked.skipped.iter().map(|s| s.object.clone()).collect();
+        for line in lines.iter().filter(|line| forgiven.contains(&object(line))) {
+            self.tally.expected.forget(&line.what);
+        }
     }
 
     fn push(&mut self, needs: Needs, weight: u64, part: Part) {

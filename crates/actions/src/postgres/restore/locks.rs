@@ -2,8 +2,10 @@
 //! go side by side, in any order; two whose locks do conflict go in the order of the dump. That is all that makes a
 //! parallel restore the same as a serial one. Pure: knows no session and no clock.
 
+use serde::{Deserialize, Serialize};
+
 /// A lock on a table (PostgreSQL documentation, "Explicit Locking", table 13.2). Modes that no part takes are left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Mode {
     /// Reads rows that others refer to: the parent while a foreign key is validated.
     RowShare,
@@ -37,7 +39,7 @@ impl Mode {
 }
 
 /// What a part needs for itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Needs {
     /// That everything before it is done, and nothing after it has begun.
     Everything,

@@ -46,7 +46,7 @@ pub(super) struct Restore {
 }
 
 /// A chunk that is in the target.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Chunk {
     /// sha256 of the chunk's text. A resumed restore hashes other bytes than those that the first one loaded:
     /// only this tells that they are the same.
@@ -130,7 +130,7 @@ pub(super) async fn begin(session: &Session, restore: &Restore) -> Result<(), Ac
          create table if not exists {MARKERS}.chunks (step_key text not null, seq bigint not null, \
            chunk jsonb not null, primary key (step_key, seq)); \
          delete from {MARKERS}.restores where step_key = {key}; \
-         delete from {MARKERS}.chunks where step_key = {key}; \
+         delete from {MARKERS}.chunks where step_key = {key}; drop table if exists {MARKERS}.rests; \
          insert into {MARKERS}.restores (step_key, url, sha256, etag, chunk_bytes, verified_by, status, before, mask, cuts, \
            first) \
          values ({key}, {url}, {sha}, {etag}, {chunk}, {by}, {status}, {before}, {mask}, {cuts}, {first}); commit",
@@ -186,7 +186,7 @@ pub(super) fn mark(key: &str, seq: u64, chunk: &Chunk) -> String {
     )
 }
 
-/// The last transaction: the outputs are durable, the chunks go. The row stays, so that a repeat whose
+/// The last transaction: the outputs are durable, the chunks and what was left go. The row stays, so that a repeat whose
 /// outcome was lost finds the outputs.
 pub(super) async fn finish(session: &Session, key: &str, outputs: &Value) -> Result<(), ActionError> {
     // What is masked must not be masked again: its pseudonyms would be taken for values.
@@ -196,7 +196,8 @@ pub(super) async fn finish(session: &Session, key: &str, outputs: &Value) -> Res
     };
     let sql = format!(
         "begin; set local synchronous_commit = on; {masked}update {MARKERS}.restores set status = 'done', \
-         outputs = {}, ended_at = pg_catalog.now() where step_key = {}; drop table {MARKERS}.chunks; commit",
+         outputs = {}, ended_at = pg_catalog.now() where step_key = {}; drop table {MARKERS}.chunks; \
+         drop table if exists {MARKERS}.rests; commit",
         literal(&outputs.to_string()),
         literal(key)
     );
@@ -211,7 +212,8 @@ pub(super) async fn finish(session: &Session, key: &str, outputs: &Value) -> Res
 pub(super) async fn forget(session: &Session) -> Result<(), ActionError> {
     let attempted = || format!("remove the markers of `{}`", session.label);
     // The rows that were masked are gone with the rest.
-    let sql = format!("drop table if exists {MARKERS}.chunks, {MARKERS}.restores, {MARKERS}.masked");
+    let all = ["rests", "chunks", "restores", "masked"].map(|table| format!("{MARKERS}.{table}")).join(", ");
+    let sql = format!("drop table if exists {all}");
     timed(session.client.batch_execute(&sql), attempted).await?;
     let keys = session.client.query_one("select pg_catalog.to_regclass('_runbook.effects') is null", &[]);
     if timed(keys, attempted).await?.get(0) {

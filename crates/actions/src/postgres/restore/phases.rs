@@ -10,7 +10,7 @@ use crate::postgres::sql::What;
 use super::batch::Line;
 
 /// What a part of a restore is about; later ones outweigh earlier ones where a part is about several.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Phase {
     /// Schemas, tables, functions, and whatever else is made.
     Schema,

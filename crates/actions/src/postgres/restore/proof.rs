@@ -8,6 +8,7 @@ use crate::postgres::catalog::Held;
 use crate::s3::{Failure, Location, ObjectInfo, Tap, inspect};
 
 use super::action::Job;
+use super::fault::Stopped;
 use super::params::Verify;
 use super::reading::Meter;
 
@@ -90,12 +91,24 @@ impl Job<'_> {
 
     /// What speaks against the bytes that were loaded: the whole has another hash, or a part of it that was read before its
     /// turn was something else than what stands there.
-    pub(super) async fn proven(&self, meter: &Meter) -> Result<Option<ActionError>, Failure> {
-        let found = self.drain(&meter.whole).await?;
+    pub(super) async fn prove(&self, meter: &Meter) -> Result<(), Stopped> {
+        match self.proven(meter).await {
+            Ok(None) => Ok(()),
+            Ok(Some(error)) => Err(Stopped { error, spoiled: true }),
+            Err(failure) => {
+                let spoiled = failure == Failure::Changed;
+                Err(Stopped { error: self.unread(failure), spoiled })
+            }
+        }
+    }
+
+    async fn proven(&self, meter: &Meter) -> Result<Option<ActionError>, Failure> {
+        let Some(whole) = &meter.whole else { return Ok(None) };
+        let found = self.drain(whole).await?;
         if found != self.recorded {
             return Ok(Some(self.mismatch(&found)));
         }
-        for (block, watched) in meter.blocks.iter().zip(meter.whole.watched()) {
+        for (block, watched) in meter.blocks.iter().zip(whole.watched()) {
             if self.drain(block).await? != watched {
                 let error = ActionError::refused(format!(
                     "trust `{}`: a part of it was read twice, and had other bytes the second time",

@@ -44,25 +44,28 @@ pub(super) struct AheadBlock {
 /// What can be told of a [`Reading`] from outside.
 #[derive(Clone)]
 pub(super) struct Meter {
-    pub(super) whole: Tap,
+    size_bytes: u64,
+    /// None for a dump that an earlier attempt read to its end, and proved.
+    pub(super) whole: Option<Tap>,
     pub(super) blocks: Vec<Tap>,
 }
 
 impl Meter {
     /// Bytes of the dump that were read; what is read twice counts once.
     pub(super) fn bytes_read(&self) -> u64 {
+        let Some(whole) = &self.whole else { return self.size_bytes };
         let ahead: u64 = self.blocks.iter().map(Tap::bytes_read).sum();
-        ahead + self.whole.bytes_read().saturating_sub(self.whole.watched_bytes())
+        ahead + whole.bytes_read().saturating_sub(whole.watched_bytes())
     }
 
     /// Size of the dump.
     pub(super) fn size_bytes(&self) -> u64 {
-        self.whole.size_bytes()
+        self.size_bytes
     }
 
     /// Why reading failed, when it did.
     pub(super) fn failure(&self) -> Option<Failure> {
-        self.blocks.iter().chain([&self.whole]).find_map(Tap::failure)
+        self.blocks.iter().chain(&self.whole).find_map(Tap::failure)
     }
 }
 
@@ -85,6 +88,11 @@ impl Origin<'_> {
         }
     }
 
+    /// For what was read before.
+    pub(super) fn was_read(self) -> Meter {
+        Meter { size_bytes: self.info.size_bytes, whole: None, blocks: Vec::new() }
+    }
+
     /// With the blocks of the entries `first` before all others.
     pub(super) async fn reading(
         self,
@@ -93,7 +101,7 @@ impl Origin<'_> {
     ) -> Result<(Reading, Meter), ActionError> {
         let Self { ctx, source, at, info } = self;
         let whole = read(ctx, source, at, info).await?;
-        let mut meter = Meter { whole: whole.clone(), blocks: Vec::new() };
+        let mut meter = Meter { whole: Some(whole.clone()), ..self.was_read() };
         if first.is_empty() {
             return Ok((Reading { whole, ahead: None }, meter));
         }

@@ -28,6 +28,10 @@ pub(super) struct Started<T> {
     pub(super) ticket: u64,
     /// The part.
     pub(super) part: T,
+    /// What it holds.
+    pub(super) needs: Needs,
+    /// As it was given.
+    pub(super) weight: u64,
 }
 
 impl<T> Default for Queue<T> {
@@ -47,9 +51,9 @@ impl<T> Queue<T> {
         self.waiting.len()
     }
 
-    /// The parts that wait, in their order.
-    pub(super) fn parts(&self) -> impl Iterator<Item = &T> {
-        self.waiting.iter().map(|waiting| &waiting.part)
+    /// The parts that wait, in their order, with what they need and their weights.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (&T, &Needs, u64)> {
+        self.waiting.iter().map(|waiting| (&waiting.part, &waiting.needs, waiting.weight))
     }
 
     /// Whether nothing waits and nothing runs.
@@ -67,8 +71,9 @@ impl<T> Queue<T> {
         let started = self.waiting.remove(best)?;
         let ticket = self.tickets;
         self.tickets += 1;
-        self.running.push((ticket, started.needs));
-        Some(Started { ticket, part: started.part })
+        let Waiting { needs, weight, part } = started;
+        self.running.push((ticket, needs.clone()));
+        Some(Started { ticket, part, needs, weight })
     }
 
     fn best(&self) -> Option<usize> {

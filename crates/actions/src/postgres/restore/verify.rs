@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use runbook_core::action::ActionError;
+use serde::{Deserialize, Serialize};
 
 use crate::postgres::catalog::{Catalog, of_table};
 use crate::postgres::session::{Session, failed};
@@ -17,10 +18,10 @@ use super::lane::Lane;
 const COMPLAINTS_MAX: usize = 12;
 
 /// What the dump said would be there, as far as it was carried out.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Expected {
     tables: BTreeMap<String, Option<usize>>,
-    relations: BTreeMap<String, &'static str>,
+    relations: BTreeMap<String, String>,
     functions: BTreeMap<String, usize>,
     types: BTreeSet<String>,
     /// Whether it must be validated: a dump may hold one that never was.
@@ -67,7 +68,7 @@ impl Expected {
                 name,
                 ..
             } => {
-                self.relations.insert(name.clone(), kind);
+                self.relations.insert(name.clone(), (*kind).to_owned());
             }
             What::AddConstraint { table, name } => {
                 let validated = !sql.trim_end().to_ascii_uppercase().ends_with("NOT VALID");

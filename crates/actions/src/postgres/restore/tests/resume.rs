@@ -1,7 +1,17 @@
 //! A restore that was stopped or killed goes on, and no row is there twice.
 
 use super::*;
+use crate::testing::Fault;
 use crate::typed::Typed as _;
+
+/// An index that takes two seconds, on any machine.
+const SLOW: &str = "create function slow(int) returns int language plpgsql immutable as \
+    'begin perform pg_sleep(0.05); return $1; end';
+    create table few (id int primary key); insert into few select generate_series(1, 40);
+    create index few_slow on few (slow(id));";
+/// Whether it is being built.
+const BUILDS: &str = "select count(*) || '' from pg_stat_activity where state = 'active' \
+    and query like '/* whole */%few_slow%' and pid <> pg_backend_pid()";
 
 #[tokio::test]
 async fn a_stopped_restore_goes_on_where_it_was() {
@@ -87,6 +97,61 @@ async fn the_old_epochs_backend_is_ended_before_a_repeat() {
     other.client.batch_execute("select 1").await.unwrap();
     assert_eq!(stage.source.text(sleeping).await, "0");
     assert_eq!(Restore.fence(&stage.world.at(3, "k1"), params).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_build_outlives_its_restore_and_neither_it_nor_the_dump_is_needed_again() {
+    for args in [&[][..], &["-Fc"]] {
+        let stage = Stage::new().await;
+        stage.source.sql(SLOW).await;
+        let params = stage.dumped(&stage.source.dump(args));
+        let kept = "select (to_regclass('_runbook.rests') is not null)::text";
+        let at_work = async {
+            while stage.source.text(BUILDS).await != "1" || stage.target.text(kept).await != "true" {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            ended = stage.restore(1, &params) => panic!("{args:?}: over too early: {ended:?}"),
+            () = at_work => {}
+        }
+        assert_eq!(stage.source.text(BUILDS).await, "1", "{args:?}: the server goes on without the restore");
+        Restore.fence(&stage.world.at(2, "k1"), params.clone()).await.unwrap();
+        let file = "select coalesce(max(relfilenode::text), '0') from pg_class where relname = 'few_slow'";
+        let built = stage.target.text(file).await;
+        assert_ne!(built, "0", "{args:?}: it was waited for");
+
+        stage.bucket.fails(Some(Fault::Failing { from: 0, times: u32::MAX }));
+        let outputs = stage.restore(2, &params).await.unwrap();
+        assert_eq!(outputs.rows, 500 + 30_003 + 2 + 100 + 40, "{args:?}");
+        assert_eq!(stage.target.text(file).await, built, "{args:?}: it was not made again");
+        stage.assert_same(&format!("{args:?}, killed in a build")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stop_ends_what_would_be_waited_for() {
+    let stage = Stage::new().await;
+    let params = stage.dumped(&stage.source.dump(&[]));
+    let old = crate::postgres::connect(&stage.world.at(1, "k1"), &params.into).await.unwrap();
+    let whole = "/* whole */ begin; create table few_slow (); select pg_sleep(600); commit";
+    let busy = tokio::spawn(async move { old.client.batch_execute(whole).await });
+    while stage.source.text(BUILDS).await != "1" {
+        tokio::task::yield_now().await;
+    }
+    let fencing = "select count(*) || '' from pg_stat_activity where application_name = 'runbook/fence'";
+    let ask = async {
+        while stage.source.text(fencing).await != "1" {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(stage.source.text(BUILDS).await, "1");
+        stage.world.stop.ask();
+    };
+    let ctx = stage.world.at(3, "k1");
+    let (ended, ()) = tokio::join!(Restore.fence(&ctx, params), ask);
+    assert_eq!(ended.unwrap(), 1);
+    assert!(busy.await.unwrap().is_err());
+    stage.assert_untouched("ended").await;
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@
 //! | `ties`     | which tables keep an order of their own                   |
 //! | `schedule` | which one comes next                                      |
 //! | `load`     | keeps several connections at work                         |
+//! | `load/rest`| keeps what is left when only statements are, for a resume |
 //! | `pass`     | reads rows that go nowhere                                |
 //! | `lane`     | one of them: carries a chunk over, with its marker        |
 //! | `width`    | how many connections are at work at once                  |

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::postgres::catalog::MARKERS;
 use crate::postgres::session::{Session, timed};
-use crate::postgres::sql::literal;
+use crate::postgres::sql::{What, literal};
 
 use super::super::batch::Line;
 use super::super::fault::Stopped;
@@ -120,8 +120,8 @@ impl Loader<'_> {
             parts.push(part.left(needs, weight)?);
         }
         let Tally { rows, statements, skipped, expected, complete, .. } = &self.tally;
-        // INSERTs are rows.
-        if !complete || parts.is_empty() || parts.iter().any(|part| part.phase == Phase::Rows) {
+        let is_data = |line: &Line| matches!(line.what, What::Insert { .. } | What::LargeObject);
+        if !complete || parts.is_empty() || parts.iter().any(|part| part.lines.iter().any(is_data)) {
             return None;
         }
         Some(Rest {
@@ -179,8 +179,6 @@ pub(in super::super) async fn find(session: &Session, key: &str) -> Result<Optio
 
 #[cfg(test)]
 mod tests {
-    use crate::postgres::sql::What;
-
     use super::super::super::locks::Mode;
     use super::*;
 

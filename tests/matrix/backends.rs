@@ -30,15 +30,16 @@ impl Ender {
             let (client, connection) =
                 runtime.block_on(config.application_name("test").connect(NoTls)).unwrap();
             runtime.spawn(connection);
+            // One session of a step at a time, and none of a step that has lost one.
+            let sql = "select step, pg_terminate_backend(pid) from (\
+                         select distinct on (1) regexp_replace(application_name, '/[0-9]+$', '') as step, pid \
+                         from pg_stat_activity where application_name like 'runbook/%/%') s \
+                       where step <> all ($1)";
+            let end_one = runtime.block_on(client.prepare(sql)).unwrap();
             let mut ended = BTreeSet::new();
             while stopped.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
                 let met: Vec<&str> = ended.iter().map(String::as_str).collect();
-                // One session of a step at a time, and none of a step that has lost one.
-                let sql = "select step, pg_terminate_backend(pid) from (\
-                             select distinct on (1) regexp_replace(application_name, '/[0-9]+$', '') as step, pid \
-                             from pg_stat_activity where application_name like 'runbook/%/%') s \
-                           where step <> all ($1)";
-                let rows = runtime.block_on(client.query(sql, &[&met])).unwrap();
+                let rows = runtime.block_on(client.query(&end_one, &[&met])).unwrap();
                 ended.extend(rows.iter().map(|row| row.get::<_, String>(0)));
             }
             ended.len()

@@ -7,12 +7,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls, Statement};
 
 use crate::world::World;
 
 /// Between two looks: the server is to work for the runs, too.
-const PAUSE: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A session of a run's step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub(super) struct Session {
 pub(super) struct Superuser {
     runtime: Runtime,
     client: Client,
+    /// All sessions of steps.
+    steps: Statement,
 }
 
 impl Superuser {
@@ -38,7 +40,10 @@ impl Superuser {
         config.host("127.0.0.1").port(port).user("supabase_admin").password(password).dbname(database);
         let (client, connection) = runtime.block_on(config.application_name("test").connect(NoTls)).unwrap();
         runtime.spawn(connection);
-        Self { runtime, client }
+        let sql = "select pid, application_name, wait_event_type is not distinct from 'Lock' \
+                   from pg_stat_activity where application_name like 'runbook/%/%'";
+        let steps = runtime.block_on(client.prepare(sql)).unwrap();
+        Self { runtime, client, steps }
     }
 
     pub(super) fn execute(&self, sql: &str) {
@@ -47,9 +52,7 @@ impl Superuser {
 
     /// All sessions of steps at one moment.
     pub(super) fn sessions(&self) -> Vec<Session> {
-        let sql = "select pid, application_name, wait_event_type is not distinct from 'Lock' \
-                   from pg_stat_activity where application_name like 'runbook/%/%'";
-        let rows = self.runtime.block_on(self.client.query(sql, &[])).unwrap();
+        let rows = self.runtime.block_on(self.client.query(&self.steps, &[])).unwrap();
         let session = |row: &tokio_postgres::Row| {
             let name: String = row.get(1);
             let (step, epoch) = name.rsplit_once('/')?;

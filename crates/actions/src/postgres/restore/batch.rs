@@ -22,10 +22,11 @@ use super::rewrite::{
 
 /// Which rules a restore cut its chunks by. To be raised when what is in a chunk, or their order, changes: markers of other
 /// rules say nothing.
-pub(super) const CUTS: i32 = 2;
+pub(super) const CUTS: i32 = 3;
 /// Statements of one transaction: a small one costs a round trip and an fsync, a long one a long rollback.
 const WEIGHT_MAX: usize = 200;
-/// What an index, a constraint or a check of one weighs, of a table whose rows are no more than a chunk.
+/// What an index, a constraint or a check of one weighs, of a table without rows; with a chunk of rows it is a transaction by
+/// itself.
 const HEAVY: usize = 10;
 /// Text of one transaction of statements.
 const STATEMENT_BYTES_MAX: usize = 1 << 20;
@@ -308,7 +309,9 @@ impl Batcher {
     fn sort_of(&self, line: &Line) -> (Sort, u64, usize) {
         let of = |table: &str| {
             let sort = if self.is_big(table) { Sort::Alone } else { Sort::Beside };
-            (sort, self.loaded(table), HEAVY)
+            let loaded = self.loaded(table);
+            let share = loaded.saturating_mul(WEIGHT_MAX as u64) / self.chunk_bytes as u64;
+            (sort, loaded, HEAVY + usize::try_from(share).map_or(WEIGHT_MAX, |share| share.min(WEIGHT_MAX)))
         };
         match &line.what {
             What::Insert { .. } => (Sort::Insert, 0, 0),
@@ -332,7 +335,10 @@ impl Batcher {
         let (sort, about, weight) = self.sort_of(&line);
         // Adding a foreign key unchecked, or a constraint that uses an index, is done in no time.
         let quick = line.sql.ends_with(" NOT VALID") || line.sql.contains(" USING INDEX ");
-        let sort = if sort == Sort::Alone && quick { Sort::Beside } else { sort };
+        let (sort, weight) = match sort {
+            Sort::Alone | Sort::Beside if quick => (Sort::Beside, HEAVY),
+            _ => (sort, weight),
+        };
         if sort == Sort::Alone || sort != self.sort && !self.in_transaction {
             self.flush()?;
         }
@@ -357,7 +363,7 @@ impl Batcher {
     fn attaches(&mut self) -> Result<(), Halt> {
         if self.put_off.has_slow() {
             self.put_off.take_builds().into_iter().try_for_each(|line| self.take(line))?;
-            self.vacuum()?;
+            self.vacuum(false)?;
         }
         self.put_off.take_attaches().into_iter().try_for_each(|line| self.take(line))
     }
@@ -384,16 +390,17 @@ impl Batcher {
     /// The checks of foreign keys that were put off.
     fn checks(&mut self) -> Result<(), Halt> {
         self.flush()?;
-        self.vacuum()?;
+        self.vacuum(true)?;
         self.put_off.take_checks().into_iter().try_for_each(|line| self.take(line))?;
         self.flush()
     }
 
     /// What the planner has to know of tables. Checks take several times as long where the server does not know that it may go
-    /// by an index alone, which is what the VACUUM is for: only a table's first chunk was frozen.
-    fn vacuum(&mut self) -> Result<(), Halt> {
+    /// by an index alone, which is what the VACUUM is for: only a table's first chunk was frozen. That of a table with a slow
+    /// build waits for the end of it, and goes beside whatever comes then.
+    fn vacuum(&mut self, slow: bool) -> Result<(), Halt> {
         let Self { fresh, put_off, .. } = self;
-        let fresh: Vec<_> = fresh.extract_if(.., |table| !put_off.is_slow(table)).collect();
+        let fresh: Vec<_> = fresh.extract_if(.., |table| slow || !put_off.is_slow(table)).collect();
         if fresh.is_empty() {
             return Ok(());
         }

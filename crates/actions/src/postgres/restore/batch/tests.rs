@@ -195,13 +195,34 @@ fn a_slow_build_begins_at_once_and_only_what_locks_its_table_waits_for_it() {
         "VACUUM (ANALYZE, INDEX_CLEANUP off, TRUNCATE off) \"public\".\"other\"",
         "ALTER TABLE ONLY public.other ADD CONSTRAINT other_pkey PRIMARY KEY USING INDEX other_pkey; \
          ALTER TABLE ONLY public.small ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES public.other(id) NOT VALID",
+        "VACUUM (ANALYZE, INDEX_CLEANUP off, TRUNCATE off) \"public\".\"big\"",
         "ALTER TABLE public.small VALIDATE CONSTRAINT f",
         "ALTER TABLE ONLY public.big ADD CONSTRAINT big_pkey PRIMARY KEY USING INDEX big_pkey",
         "CREATE TRIGGER t BEFORE UPDATE ON public.small FOR EACH ROW EXECUTE FUNCTION public.f()",
         "ALTER TABLE ONLY public.small ADD CONSTRAINT g FOREIGN KEY (id) REFERENCES public.big(id) NOT VALID",
-        "VACUUM (ANALYZE, INDEX_CLEANUP off, TRUNCATE off) \"public\".\"big\"",
         "ALTER TABLE public.small VALIDATE CONSTRAINT g",
         "COMMENT ON INDEX public.big_text IS 'words'",
     ];
     assert_eq!(chunks, wanted);
+}
+
+#[test]
+fn the_more_rows_tables_have_the_fewer_share_a_transaction() {
+    let (mut batcher, read) = batcher(1000);
+    for (table, rows) in [("half", 250), ("most", 400), ("one", 1), ("two", 1)] {
+        batcher.statement(&format!("CREATE TABLE public.{table} (id int);"), 1, None).unwrap();
+        let copy = format!("COPY public.{table} (id) FROM stdin;");
+        batcher.copy_start(&copy, &format!("\"public\".\"{table}\""), 1).unwrap();
+        batcher.copy_rows(&b"1\n".repeat(rows)).unwrap();
+        batcher.copy_end().unwrap();
+    }
+    batcher.release().unwrap();
+    drop(batcher);
+    let chunks: Vec<_> = read.lines().into_iter().map(|lines| lines.join("; ")).collect();
+    let analyzed: Vec<_> = chunks.iter().filter(|chunk| chunk.starts_with("ANALYZE")).collect();
+    let wanted = [
+        "ANALYZE \"public\".\"half\"; ANALYZE \"public\".\"most\"",
+        "ANALYZE \"public\".\"one\"; ANALYZE \"public\".\"two\"",
+    ];
+    assert_eq!(analyzed, wanted.each_ref());
 }

@@ -455,10 +455,12 @@ impl<'a> Job<'a> {
             };
             loader.tally.skipped.insert(left);
         }
+        // What is kept already is not kept again, and masked rows are hashed anew by every attempt.
+        let keeps = rest.is_none() && shared.masker.is_none();
         if let Some(rest) = rest {
             loader.take_up(rest, &there)?;
         }
-        let proof = shared.masker.is_none().then(|| self.prove(&meter).boxed());
+        let proof = keeps.then(|| self.prove(&meter).boxed());
         let loaded = loader.run(items, there, lanes, proof).await;
         let tally = loader.tally;
         // A reader that waits for memory has nobody left to wait for.

@@ -95,7 +95,7 @@ impl Loader<'_> {
         self.tally.expected = expected;
         self.tally.rows = tables.into_iter().map(|table| (table, 0)).collect();
         self.tally.statements = statements;
-        self.tally.skipped = skipped;
+        self.tally.skipped.extend(skipped);
         self.tally.complete = true;
         for Left { seq, lines, made, settings, phase, needs, weight } in parts {
             if let Some(marked) = there.get(&seq) {

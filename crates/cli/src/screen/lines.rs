@@ -9,6 +9,7 @@ use runbook_core::action::Progress;
 use runbook_executor::event::{Event, News, Reporter};
 use runbook_executor::machine::State;
 
+use super::live::is_ending;
 use super::{fact, safe};
 use crate::words::{bytes, duration, grouped};
 
@@ -34,10 +35,18 @@ impl Lines {
         Self { quiet, ..Self::default() }
     }
 
-    fn progress(&mut self, event: &Event<'_>, step: &str, progress: &Progress) -> Option<String> {
+    fn progress(
+        &mut self,
+        event: &Event<'_>,
+        step: &str,
+        progress: &Progress,
+        first_at_once: bool,
+    ) -> Option<String> {
         let share = progress.total.filter(|t| *t > 0).map_or(0, |total| progress.done * 20 / total);
+        // Nothing else says that a step waits for the end of what was begun before.
+        let is_first = first_at_once && !self.shown.contains_key(step);
         let shown = self.shown.entry(step.to_owned()).or_insert(Shown { share, at: event.elapsed });
-        let due = share > shown.share || event.elapsed.saturating_sub(shown.at) >= PROGRESS_EVERY;
+        let due = is_first || share > shown.share || event.elapsed.saturating_sub(shown.at) >= PROGRESS_EVERY;
         if !due {
             return None;
         }
@@ -53,10 +62,11 @@ impl Reporter for Lines {
         }
         if let News::Progress { step, progress } = event.news {
             // The last word of a step may come after its end.
-            if !event.machine.instance(step).is_some_and(|i| matches!(i.state, State::Running)) {
+            let ends = is_ending(event, step);
+            if !ends && !event.machine.instance(step).is_some_and(|i| matches!(i.state, State::Running)) {
                 return;
             }
-            if let Some(text) = self.progress(event, step.as_str(), progress) {
+            if let Some(text) = self.progress(event, step.as_str(), progress, ends) {
                 say("Progress", &text);
             }
         } else if let Some(fact) = fact(event) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use owo_colors::OwoColorize as _;
+use runbook_core::workflow::StepPath;
 use runbook_executor::event::{Event, News, Reporter};
 use runbook_executor::machine::State;
 use runbook_executor::record::Record;
@@ -61,13 +62,11 @@ impl Live {
     fn follow(&mut self, event: &Event<'_>) {
         let News::Record { record, .. } = event.news else { return };
         match record {
-            Record::AttemptStarted(start) => {
-                let bar = (self.rows.len() < ROWS_MAX)
-                    .then(|| self.screen.add(ProgressBar::new_spinner().with_style(plain())));
-                let row = Row { bar, since: event.elapsed, news: String::new() };
-                self.rows.insert(start.step.as_str().to_owned(), row);
-            }
-            Record::StepDone(_) | Record::AttemptFailed(_) | Record::StepFailed { .. } => {
+            Record::AttemptStarted(start) => self.begin(start.step.as_str(), event.elapsed),
+            Record::Fenced { .. }
+            | Record::StepDone(_)
+            | Record::AttemptFailed(_)
+            | Record::StepFailed { .. } => {
                 let row = record.step().and_then(|step| self.rows.remove(step.as_str()));
                 if let Some(bar) = row.and_then(|row| row.bar) {
                     bar.finish_and_clear();
@@ -79,6 +78,12 @@ impl Live {
             }
             _ => {}
         }
+    }
+
+    fn begin(&mut self, step: &str, since: Duration) {
+        let bar = (self.rows.len() < ROWS_MAX)
+            .then(|| self.screen.add(ProgressBar::new_spinner().with_style(plain())));
+        self.rows.insert(step.to_owned(), Row { bar, since, news: String::new() });
     }
 
     fn draw(&self, event: &Event<'_>) {
@@ -114,6 +119,9 @@ impl Live {
 impl Reporter for Live {
     fn event(&mut self, event: &Event<'_>) {
         if let News::Progress { step, progress } = event.news {
+            if is_ending(event, step) && !self.rows.contains_key(step.as_str()) {
+                self.begin(step.as_str(), event.elapsed);
+            }
             if let Some(row) = self.rows.get_mut(step.as_str()) {
                 row.news = amount(progress);
             }
@@ -125,6 +133,11 @@ impl Reporter for Live {
         self.follow(event);
         self.draw(event);
     }
+}
+
+/// What an earlier attempt of the step began is coming to its end.
+pub(super) fn is_ending(event: &Event<'_>, step: &StepPath) -> bool {
+    event.machine.instance(step).is_some_and(|i| matches!(i.state, State::Interrupted { .. }))
 }
 
 fn plain() -> ProgressStyle {

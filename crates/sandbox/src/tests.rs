@@ -20,7 +20,11 @@ mod storage;
 
 #[test]
 fn serve_when_started_as_daemon() {
-    let Some(state_dir) = std::env::var_os("RUNBOOK_STATE_DIR") else { return };
+    // Whoever runs the tests may have set the variable for themselves.
+    if !std::env::args().skip(1).eq(["sandbox", "serve"]) {
+        return;
+    }
+    let state_dir = std::env::var_os("RUNBOOK_STATE_DIR").expect("a daemon is told where its state is");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     if let Err(error) = runtime.block_on(serve(Path::new(&state_dir), |_| {})) {
         // Past the test harness, which keeps what is printed: this goes to the daemon's log.

@@ -189,7 +189,7 @@ pub async fn fence(ctx: &Context, to: &Connection) -> Result<u32, ActionError> {
         let now = tokio::time::Instant::now();
         if to_end.is_empty() {
             deadline = now + FENCE_TIMEOUT;
-            let message = "the server ends what an earlier attempt began".into();
+            let message = "the server finishes what an earlier attempt began".into();
             ctx.progress.report(Progress { done: (now - began).as_secs(), total: None, unit: "s", message });
         } else if now >= deadline {
             return Err(ActionError::unknown(format!(

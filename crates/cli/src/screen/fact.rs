@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
+use runbook_core::workflow::StepPath;
 use runbook_executor::event::{Event, News};
+use runbook_executor::machine::State;
 use runbook_executor::record::{Ended, Final, Record, RefusedWhy, SkippedWhy, Then, Verdict};
 
 use super::safe;
@@ -51,6 +53,11 @@ pub(crate) fn fact(event: &Event<'_>) -> Option<Fact> {
         ),
         News::Progress { .. } | News::Tick => None,
     }
+}
+
+/// Whether what an earlier attempt of the step began is coming to its end.
+pub(super) fn is_ending(event: &Event<'_>, step: &StepPath) -> bool {
+    event.machine.instance(step).is_some_and(|i| matches!(i.state, State::Interrupted { .. }))
 }
 
 fn of_record(event: &Event<'_>, record: &Record) -> Option<Fact> {

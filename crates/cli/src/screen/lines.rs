@@ -9,7 +9,7 @@ use runbook_core::action::Progress;
 use runbook_executor::event::{Event, News, Reporter};
 use runbook_executor::machine::State;
 
-use super::live::is_ending;
+use super::fact::is_ending;
 use super::{fact, safe};
 use crate::words::{bytes, duration, grouped};
 

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use owo_colors::OwoColorize as _;
-use runbook_core::workflow::StepPath;
 use runbook_executor::event::{Event, News, Reporter};
 use runbook_executor::machine::State;
 use runbook_executor::record::Record;
 
-use super::fact::{Fact, Mood, fact};
+use super::fact::{Fact, Mood, fact, is_ending};
 use super::lines::amount;
 use crate::words::duration;
 
@@ -133,11 +132,6 @@ impl Reporter for Live {
         self.follow(event);
         self.draw(event);
     }
-}
-
-/// What an earlier attempt of the step began is coming to its end.
-pub(super) fn is_ending(event: &Event<'_>, step: &StepPath) -> bool {
-    event.machine.instance(step).is_some_and(|i| matches!(i.state, State::Interrupted { .. }))
 }
 
 fn plain() -> ProgressStyle {

@@ -175,12 +175,9 @@ impl<'a> Loader<'a> {
                 && let Some(rest) = proof.is_some().then(|| self.rest()).flatten()
                 && let Some(proof) = proof.take()
             {
-                match self.keep(rest, proof).await {
-                    Ok(()) => {}
-                    Err(stopped) => {
-                        self.end(&pids, &mut running).await;
-                        return Err(stopped);
-                    }
+                if let Err(stopped) = self.keep(rest, proof).await {
+                    self.end(&pids, &mut running).await;
+                    return Err(stopped);
                 }
             }
             if matches!(going, Going::Out) && running.is_empty() && passing.is_empty() && self.queue.is_idle()
@@ -473,11 +470,8 @@ impl<'a> Loader<'a> {
         let first = kept.iter().any(|line| self.comes_first(line));
         let weight = if first { u64::MAX } else { about };
         let from = self.meter.bytes_read();
-        self.push(
-            needs,
-            weight,
-            Part { seq, load: Load::Lines(kept.into()), made, settings: before, phase, from },
-        );
+        let load = Load::Lines(kept.into());
+        self.push(needs, weight, Part { seq, load, made, settings: before, phase, from });
         Ok(())
     }
 

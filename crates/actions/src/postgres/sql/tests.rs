@@ -73,3 +73,42 @@ fn columns_are_counted_without_constraints() {
     assert_eq!(column_count("CREATE TABLE p PARTITION OF a FOR VALUES FROM (1) TO (2)"), None);
     assert_eq!(column_count("CREATE TABLE e ()"), Some(0));
 }
+
+#[test]
+fn what_a_statement_does_is_read_as_it_was_written_whatever_its_keyword() {
+    let statements = [
+        "CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION public.f()",
+        "CREATE EXTENSION pgcrypto",
+        "CREATE FOREIGN TABLE public.t (id int) SERVER s",
+        "CREATE PROCEDURE public.f() LANGUAGE sql",
+        "CREATE INDEX i ON public.t USING btree (id)",
+        "CREATE MATERIALIZED VIEW public.m AS SELECT 1",
+        "CREATE POLICY own ON public.t USING (true)",
+        "CREATE PUBLICATION p FOR ALL TABLES",
+        "CREATE RULE r AS ON INSERT TO public.t DO NOTHING",
+        "CREATE SCHEMA s",
+        "CREATE SEQUENCE public.s",
+        "CREATE SUBSCRIPTION s CONNECTION 'x' PUBLICATION p",
+        "CREATE TABLE public.t (id int)",
+        "CREATE TRIGGER t BEFORE UPDATE ON public.t EXECUTE FUNCTION public.f()",
+        "CREATE DOMAIN public.d AS text",
+        "CREATE VIEW public.v AS SELECT 1",
+        "ALTER TABLE public.t REPLICA IDENTITY FULL",
+        "COMMENT ON TABLE public.t IS 'x'",
+        "GRANT SELECT ON TABLE public.t TO anon",
+        "REVOKE SELECT ON TABLE public.t FROM anon",
+        "REFRESH MATERIALIZED VIEW public.m",
+    ];
+    let mut met = std::collections::BTreeSet::new();
+    for sql in statements {
+        let found = what(sql);
+        let text = serde_json::to_string(&found).unwrap();
+        assert_eq!(serde_json::from_str::<What>(&text).expect(sql), found, "{sql}");
+        let (What::Create { kind: keyword, .. } | What::On { verb: keyword, .. }) = found else {
+            panic!("{sql}: {found:?}");
+        };
+        met.insert(keyword);
+    }
+    assert!(met.iter().eq(&KEYWORDS), "{met:?}");
+    assert!(serde_json::from_str::<What>(r#"{"Create":{"kind":"x","name":"n","on":null}}"#).is_err());
+}

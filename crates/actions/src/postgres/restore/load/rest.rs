@@ -23,8 +23,8 @@ use super::super::phases::Phase;
 use super::super::verify::Expected;
 use super::{Loader, Part, Tally};
 
-/// A rest with more text than this is not kept: the dump is read again.
-const TEXT_BYTES_MAX: usize = 16 << 20;
+/// A rest with more text than this is not kept, since a slow connection would not take it in time: the dump is read again.
+const TEXT_BYTES_MAX: usize = 4 << 20;
 
 /// Everything that a restore has to know once its rows are in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

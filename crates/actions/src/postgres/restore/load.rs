@@ -174,11 +174,10 @@ impl<'a> Loader<'a> {
                 && passing.is_empty()
                 && let Some(rest) = proof.is_some().then(|| self.rest()).flatten()
                 && let Some(proof) = proof.take()
+                && let Err(stopped) = self.keep(rest, proof).await
             {
-                if let Err(stopped) = self.keep(rest, proof).await {
-                    self.end(&pids, &mut running).await;
-                    return Err(stopped);
-                }
+                self.end(&pids, &mut running).await;
+                return Err(stopped);
             }
             if matches!(going, Going::Out) && running.is_empty() && passing.is_empty() && self.queue.is_idle()
             {

@@ -88,6 +88,7 @@ async fn state(State(ctx): State<Ctx>) -> Json<Value> {
     Json(ctx.look(|world| {
         let mut shown = show(world);
         shown["faults"] = json!(faults);
+        shown["effects"] = json!(ctx.effects.all());
         shown
     }))
 }
@@ -141,7 +142,7 @@ fn show(world: &World) -> Value {
             "env": env, "deployments": deployments, "production": vercel.production, "flags": flags,
             "crons_enabled": vercel.crons_disabled_at.is_none(), "paused": vercel.paused,
         },
-        "providers": world.providers.shown(), "effects": world.effects, "hooks": world.hooks, "jobs": world.jobs, "backups": world.backups, "timing": world.timing,
+        "providers": world.providers.shown(), "hooks": world.hooks, "jobs": world.jobs, "backups": world.backups, "timing": world.timing,
         "seeded": world.seeded.is_some(), "damaged": world.damaged.is_some(),
     })
 }

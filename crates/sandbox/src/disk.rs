@@ -16,30 +16,15 @@ pub(crate) fn private_dir(path: &Path) -> Result<(), SandboxError> {
         .map_err(SandboxError::disk("make the folder", path))
 }
 
-/// Replaces a file at once and for the user only: after a crash it holds the old bytes or the new.
+/// Replaces a file at once and for the user only: after a kill it holds the old bytes or the new. A power cut may
+/// take it, as it may take the sandbox's rows: every request that changes something ends here.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), SandboxError> {
-    write(path, bytes, true)
-}
-
-/// The same for bytes that a power cut may take, as it may take the sandbox's rows.
-pub(crate) fn write_careless(path: &Path, bytes: &[u8]) -> Result<(), SandboxError> {
-    write(path, bytes, false)
-}
-
-fn write(path: &Path, bytes: &[u8], durable: bool) -> Result<(), SandboxError> {
     let fresh = path.with_extension("new");
     let write = || {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
         file.write_all(bytes)?;
-        if durable {
-            file.sync_all()?;
-        }
-        fs::rename(&fresh, path)?;
-        match path.parent() {
-            Some(folder) if durable => File::open(folder)?.sync_all(),
-            _ => Ok(()),
-        }
+        fs::rename(&fresh, path)
     };
     write().map_err(SandboxError::disk("write", path))
 }

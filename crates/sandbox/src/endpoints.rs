@@ -44,6 +44,10 @@ impl Layout {
         self.root.join("state.json")
     }
 
+    pub(crate) fn effects(&self) -> PathBuf {
+        self.root.join("effects.log")
+    }
+
     pub(crate) fn log(&self) -> PathBuf {
         self.root.join("daemon.log")
     }

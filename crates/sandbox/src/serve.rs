@@ -252,7 +252,8 @@ async fn assemble(
         .filter(|project| project.phase == Phase::Provisioning)
         .map(|project| project.reference.clone())
         .collect();
-    let parts = Parts { layout: layout.clone(), endpoints, tokens, cluster, store, stop, world };
+    let effects = web::Effects::open(&layout.effects())?;
+    let parts = Parts { layout: layout.clone(), endpoints, tokens, cluster, store, stop, effects, world };
     let ctx = Shared::new(parts);
     for reference in unfinished {
         tokio::spawn(supabase::provision(ctx.clone(), reference));

@@ -11,7 +11,7 @@ use crate::error::SandboxError;
 use crate::postgres::Cluster;
 use crate::providers::Traffic;
 use crate::s3::Store;
-use crate::web::Faults;
+use crate::web::{Effects, Faults};
 use crate::world::World;
 
 /// Shared by all handlers.
@@ -25,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) store: Store,
     pub(crate) faults: Faults,
+    pub(crate) effects: Effects,
     pub(crate) storage: crate::supabase::Pool,
     /// How the application answered lately.
     pub(crate) traffic: Traffic,
@@ -40,6 +41,7 @@ pub(crate) struct Parts {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) store: Store,
     pub(crate) stop: watch::Sender<bool>,
+    pub(crate) effects: Effects,
     pub(crate) world: World,
 }
 
@@ -90,6 +92,7 @@ impl Shared {
             store: parts.store,
             stop: parts.stop,
             faults: Faults::default(),
+            effects: parts.effects,
             storage: crate::supabase::Pool::default(),
             traffic: Traffic::default(),
             world: Mutex::new(parts.world),
@@ -103,7 +106,7 @@ impl Shared {
         read(&world)
     }
 
-    /// Changes the world; the change is on disk when this returns.
+    /// Changes the world; the change survives a kill when this returns.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut World) -> T) -> Result<T, SandboxError> {
         let mut world = self.lock();
         world.advance(jiff::Timestamp::now());

@@ -33,8 +33,6 @@ pub(crate) struct World {
     pub(crate) hooks: Vec<HookPost>,
     /// Runs of the application's jobs, oldest first.
     pub(crate) jobs: Vec<JobRun>,
-    /// How often each changing request succeeded: `vercel POST /v13/deployments`.
-    pub(crate) effects: BTreeMap<String, u64>,
     pub(crate) seeded: Option<Timestamp>,
     pub(crate) damaged: Option<Timestamp>,
     /// Keys of the backups made here, oldest first.

@@ -1,6 +1,5 @@
 //! Misbehaviour on request: an error status, a slow answer, a connection cut before or after the
-//! request was acted on. Also counts the effects that requests had, for tests that must know whether
-//! something happened once.
+//! request was acted on.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -277,8 +276,7 @@ async fn act(ctx: &Ctx, service: Service, request: Request, next: Next) -> Respo
         matches!(method, Method::GET | Method::HEAD | Method::OPTIONS) || path.ends_with("/oauth2/token");
     if response.status().is_success() && !reads {
         let name = serde_json::to_value(service).ok().and_then(|v| v.as_str().map(str::to_owned));
-        let key = format!("{} {method} {path}", name.unwrap_or_default());
-        if let Err(error) = ctx.change(|world| *world.effects.entry(key).or_default() += 1) {
+        if let Err(error) = ctx.effects.count(format!("{} {method} {path}", name.unwrap_or_default())) {
             tracing::error!(%error, "an effect was not counted");
         }
     }

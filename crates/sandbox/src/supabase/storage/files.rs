@@ -55,7 +55,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), SandboxError> {
     if let Some(folder) = path.parent() {
         disk::private_dir(folder)?;
     }
-    disk::write_careless(path, bytes)
+    disk::write_private(path, bytes)
 }
 
 /// Removes a version's bytes; nothing happens when they are gone.

@@ -1,11 +1,12 @@
 //! The rows: `storage.buckets` and `storage.objects` of the project's own database, over one kept connection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
 use super::reply::{Refusal, Reply};
@@ -14,21 +15,65 @@ use crate::shared::Ctx;
 
 /// A connection for each project, made when it is first wanted.
 #[derive(Default)]
-pub(crate) struct Pool(Mutex<BTreeMap<String, Arc<Client>>>);
+pub(crate) struct Pool(Mutex<BTreeMap<String, Arc<Kept>>>);
 
 impl Pool {
-    pub(super) async fn client(&self, ctx: &Ctx, reference: &str) -> Result<Arc<Client>, SandboxError> {
-        let known = self.lock().get(reference).filter(|client| !client.is_closed()).cloned();
-        if let Some(client) = known {
-            return Ok(client);
+    pub(super) async fn client(&self, ctx: &Ctx, reference: &str) -> Result<Arc<Kept>, SandboxError> {
+        let known = self.lock().get(reference).filter(|kept| !kept.client.is_closed()).cloned();
+        if let Some(kept) = known {
+            return Ok(kept);
         }
-        let client = Arc::new(ctx.cluster.admin(reference).await?);
-        self.lock().insert(reference.to_owned(), client.clone());
-        Ok(client)
+        let client = ctx.cluster.admin(reference).await?;
+        let kept = Arc::new(Kept { client, statements: Mutex::default() });
+        self.lock().insert(reference.to_owned(), kept.clone());
+        Ok(kept)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Client>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Kept>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A kept connection and the statements that it has prepared: an upload makes five, and to parse and plan them each time
+/// costs the server more than to carry them out.
+pub(super) struct Kept {
+    client: Client,
+    statements: Mutex<HashMap<String, Statement>>,
+}
+
+/// What statements take.
+type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+impl Kept {
+    async fn query(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, tokio_postgres::Error> {
+        self.client.query(&self.prepared(sql).await?, params).await
+    }
+
+    async fn query_one(&self, sql: &str, params: Params<'_>) -> Result<Row, tokio_postgres::Error> {
+        self.client.query_one(&self.prepared(sql).await?, params).await
+    }
+
+    async fn query_opt(&self, sql: &str, params: Params<'_>) -> Result<Option<Row>, tokio_postgres::Error> {
+        self.client.query_opt(&self.prepared(sql).await?, params).await
+    }
+
+    async fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64, tokio_postgres::Error> {
+        self.client.execute(&self.prepared(sql).await?, params).await
+    }
+
+    /// The texts are those of this file, so there are few.
+    async fn prepared(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
+        let known = self.lock().get(sql).cloned();
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let statement = self.client.prepare(sql).await?;
+        self.lock().insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Statement>> {
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -113,7 +158,7 @@ fn failed(reference: &str) -> impl FnOnce(tokio_postgres::Error) -> Refusal {
 }
 
 /// A connection, and the refusal of a read-only database for whoever wants to write.
-async fn writable(ctx: &Ctx, reference: &str) -> Reply<Arc<Client>> {
+async fn writable(ctx: &Ctx, reference: &str) -> Reply<Arc<Kept>> {
     let client = ctx.storage.client(ctx, reference).await?;
     // A kept connection would not notice the setting by itself.
     let sql = "select exists (select 1 from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase \

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::path_b::{count, nobody_is_left, outputs};
-use crate::world::{Said, World};
+use crate::world::{Said, Watched, World};
 
 /// What a person would type: two profiles that are gone, one that was changed, and one that never was.
 const PROFILES: [&str; 5] = [
@@ -147,9 +147,12 @@ fn what_was_put_back_can_be_taken_back() {
     world.runbook(&["sandbox", "break", "deleted-rows"]).ended(0);
     let live = world.live();
     let damaged = world.sql(&live, WANTED);
-    // The application does not answer, so the run does not end.
+    // The application does not answer, and somebody ends the wait for it.
     world.fault(&["app", "--status", "503", "--times", "100"]);
-    let run = path_a(&world, &PROFILES, "via=dump").ended(5).run();
+    let mut going = Watched::start(world.command(&arguments(&[&PROFILES[..], &["via=dump"]].concat())));
+    let run = going.until(|line| line["run"].is_string())["run"].as_str().unwrap().to_owned();
+    going.until(|line| line["kind"] == "attempt_started" && line["step"] == "smoke");
+    going.kill();
     assert_ne!(world.sql(&live, WANTED), damaged);
     world.runbook(&["rollback", &run, "--yes", "--reason", "it made nothing better"]).ended(0);
     assert_eq!(world.sql(&live, WANTED), damaged);

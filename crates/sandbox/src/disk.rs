@@ -17,7 +17,7 @@ pub(crate) fn private_dir(path: &Path) -> Result<(), SandboxError> {
 }
 
 /// Replaces a file at once and for the user only: after a kill it holds the old bytes or the new. A power cut may
-/// take it, as it may take the sandbox's rows: every request that changes something ends here.
+/// take both: this is a sandbox, and every request that changes something ends here.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), SandboxError> {
     let fresh = path.with_extension("new");
     let write = || {

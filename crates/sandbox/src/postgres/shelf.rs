@@ -14,8 +14,13 @@ use super::place::{Account, Place};
 use crate::disk;
 use crate::error::SandboxError;
 
-/// Nothing here has to survive a power cut.
-const CARELESS: &str = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n";
+/// Nothing here has to survive a power cut, and a server that is killed leaves nothing outside its folder.
+const CARELESS: &str = "\
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+dynamic_shared_memory_type = mmap
+";
 /// Beside the data: the password of the superuser that the cluster was made with.
 const PASSWORD: &str = "password";
 

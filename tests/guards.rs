@@ -78,6 +78,8 @@ fn a_waived_guard_lets_the_run_through_and_is_named_for_ever() {
     assert!(world.runbook(&["--json", "list"]).ended(0).lines().is_empty());
 
     let said = world.runbook(&[&run[..], &["--reason", "only a status page"]].concat()).ended(0);
+    assert_eq!(said.lines()[0]["kind"], "run", "a program reads the run's id first: {}", said.stdout);
+    assert!(said.stderr.contains("G08"), "{}", said.stderr);
     let waived = serde_json::json!([{ "guard": "G08", "by": "tester", "reason": "only a status page" }]);
     assert_eq!(world.records(&said.run())[0]["waivers"], waived);
     assert_eq!(world.status(&said.run())["waived"], waived);

@@ -4,6 +4,8 @@
 //!   would go unnoticed: a read whose ETag differs is answered with 412 here. The body is a stream that
 //!   nobody has begun to read, so nothing is lost by asking afterwards.
 //! - It cannot list uploads in parts that were begun and not ended: that is done here, from its files.
+//! - It fails at a key that is a folder of its directory, which a client would try again and again: AWS knows no
+//!   folders, and says that there is no such key.
 //! - It denies access to an upload that it does not know; AWS says that there is none.
 //! - Checksums are returned only to those who ask with `x-amz-checksum-mode: ENABLED`, as AWS does.
 
@@ -110,6 +112,7 @@ pub(crate) async fn handle(State(ctx): State<Ctx>, request: Request) -> Response
         .get("x-amz-checksum-mode")
         .is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"enabled"));
     let asked = request.uri().query().unwrap_or_default().to_owned();
+    let path = uploads::decoded(request.uri().path());
     let answered = ctx.store.service.call(request.map(s3s::Body::http_body_unsync)).await;
     let mut response = match answered {
         Ok(response) => response.map(Body::new).into_response(),
@@ -124,6 +127,11 @@ pub(crate) async fn handle(State(ctx): State<Ctx>, request: Request) -> Response
     }
     if response.status() == StatusCode::FORBIDDEN && uploads::is_unknown(&ctx.layout.s3(), &asked) {
         return uploads::no_such_upload();
+    }
+    let path = path.trim_matches('/');
+    let of_a_key = reads && path.contains('/');
+    if of_a_key && response.status().is_server_error() && ctx.layout.s3().join(path).is_dir() {
+        return no_such_key();
     }
     if let Some(wanted) = condition
         && response.status().is_success()
@@ -151,4 +159,10 @@ fn precondition_failed() -> Response {
                 <Message>At least one of the pre-conditions you specified did not hold</Message>\
                 <Condition>If-Match</Condition></Error>";
     (StatusCode::PRECONDITION_FAILED, [(header::CONTENT_TYPE, "application/xml")], text).into_response()
+}
+
+fn no_such_key() -> Response {
+    let text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>NoSuchKey</Code>\
+                <Message>The specified key does not exist.</Message></Error>";
+    (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "application/xml")], text).into_response()
 }

@@ -246,6 +246,15 @@ async fn a_backup_is_what_postgres_may_dump_and_what_a_client_can_read() {
     assert_eq!(world.object("GET", &plain.key, &[("if-match", etag), range]).await.unwrap().status, 206);
     let changed = world.object("GET", &plain.key, &[("if-match", "\"other\""), range]).await.unwrap();
     assert_eq!(changed.status, 412, "a changed object is noticed");
+    for folder in ["db/local", "db/local/"] {
+        assert_eq!(world.object("HEAD", folder, &[]).await.unwrap().status, 404, "{folder}");
+        let answer = world.object("GET", folder, &[]).await.unwrap();
+        assert!(
+            answer.status == 404 && answer.body.to_string().contains("NoSuchKey"),
+            "{folder}: {}",
+            answer.body
+        );
+    }
 }
 
 /// Runs one of the sample's row-level-security tests as its first line says.

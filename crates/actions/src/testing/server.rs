@@ -70,6 +70,8 @@ fn started(user: Option<(u32, u32)>, bin: &Path, folder: &Path, port: u16) -> Ch
         .arg(folder.join("data"))
         .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="])
         .args(["-c", "fsync=off", "-c", "max_connections=30", "-c", "shared_buffers=32MB"])
+        // A server that is killed leaves nothing outside its folder.
+        .args(["-c", "dynamic_shared_memory_type=mmap"])
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()

@@ -49,7 +49,7 @@ pub(crate) async fn bind(
         sandbox::ensure(ui, &state_dir).await?;
     }
     let mut files = project::environment(&base, &given.env, &state_dir)?;
-    if check::tell(ui, &given.runbook, &files.diagnostics, &files.sources) {
+    if check::tell_beside(ui, &given.runbook, &files.diagnostics, &files.sources) {
         return Ok(None);
     }
     let Some(mut environment) = files.environment.take() else { return Ok(None) };
@@ -68,7 +68,8 @@ pub(crate) async fn bind(
         waivers: &waivers,
     };
     let compiled = compile(&request, &folder);
-    if check::tell(ui, &given.runbook, &compiled.diagnostics, &check::named(&compiled.sources, &base)) {
+    if check::tell_beside(ui, &given.runbook, &compiled.diagnostics, &check::named(&compiled.sources, &base))
+    {
         return Ok(None);
     }
     let Some(workflow) = compiled.workflow else { return Ok(None) };

@@ -73,6 +73,18 @@ pub(crate) fn tell(ui: &Ui, path: &Path, diagnostics: &[Diagnostic], sources: &S
     has_errors(diagnostics)
 }
 
+/// Like [`tell`], for a command whose result is another: its first line of JSON carries what a program waits for, so
+/// what are warnings only goes to stderr.
+pub(crate) fn tell_beside(ui: &Ui, path: &Path, diagnostics: &[Diagnostic], sources: &Sources) -> bool {
+    if !ui.json || has_errors(diagnostics) {
+        return tell(ui, path, diagnostics, sources);
+    }
+    if !diagnostics.is_empty() {
+        ui.remark(excerpt::render(diagnostics, sources, false).trim_end());
+    }
+    false
+}
+
 pub(crate) fn has_errors(diagnostics: &[Diagnostic]) -> bool {
     diagnostics.iter().any(|d| d.severity == Severity::Error)
 }

@@ -17,7 +17,7 @@ fn pairs(query: &str) -> impl Iterator<Item = (&str, String)> {
     })
 }
 
-fn decoded(text: &str) -> String {
+pub(super) fn decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((first, more)) = rest.split_first() {

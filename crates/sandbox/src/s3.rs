@@ -126,18 +126,20 @@ pub(crate) async fn handle(State(ctx): State<Ctx>, request: Request) -> Response
         return uploads::list(&ctx.layout.s3(), &asked);
     }
     if response.status() == StatusCode::FORBIDDEN && uploads::is_unknown(&ctx.layout.s3(), &asked) {
-        return uploads::no_such_upload();
+        let message = "The specified multipart upload does not exist.";
+        return refusal(StatusCode::NOT_FOUND, "NoSuchUpload", message);
     }
     let path = path.trim_matches('/');
     let of_a_key = reads && path.contains('/');
     if of_a_key && response.status().is_server_error() && ctx.layout.s3().join(path).is_dir() {
-        return no_such_key();
+        return refusal(StatusCode::NOT_FOUND, "NoSuchKey", "The specified key does not exist.");
     }
     if let Some(wanted) = condition
         && response.status().is_success()
         && !matches(&wanted, response.headers().get(header::ETAG))
     {
-        return precondition_failed();
+        let message = "At least one of the pre-conditions you specified did not hold";
+        return refusal(StatusCode::PRECONDITION_FAILED, "PreconditionFailed", message);
     }
     if reads && !wants_checksum {
         for name in ["crc32", "crc32c", "crc64nvme", "sha1", "sha256"] {
@@ -154,15 +156,10 @@ fn matches(wanted: &HeaderValue, etag: Option<&HeaderValue>) -> bool {
     wanted.split(',').any(|one| one.trim() == "*" || bare(one) == bare(etag))
 }
 
-fn precondition_failed() -> Response {
-    let text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>PreconditionFailed</Code>\
-                <Message>At least one of the pre-conditions you specified did not hold</Message>\
-                <Condition>If-Match</Condition></Error>";
-    (StatusCode::PRECONDITION_FAILED, [(header::CONTENT_TYPE, "application/xml")], text).into_response()
-}
-
-fn no_such_key() -> Response {
-    let text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>NoSuchKey</Code>\
-                <Message>The specified key does not exist.</Message></Error>";
-    (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "application/xml")], text).into_response()
+/// An error as S3 tells it.
+fn refusal(status: StatusCode, code: &str, message: &str) -> Response {
+    let text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    );
+    (status, [(header::CONTENT_TYPE, "application/xml")], text).into_response()
 }

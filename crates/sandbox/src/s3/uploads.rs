@@ -17,6 +17,7 @@ fn pairs(query: &str) -> impl Iterator<Item = (&str, String)> {
     })
 }
 
+/// Percent-encoded text in clear.
 pub(super) fn decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -47,12 +48,6 @@ pub(super) fn is_unknown(root: &Path, query: &str) -> bool {
         let is_id = id.len() == 36 && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
         name == "uploadId" && !(is_id && root.join(format!(".upload-{id}.json")).exists())
     })
-}
-
-pub(super) fn no_such_upload() -> Response {
-    let text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>NoSuchUpload</Code>\
-                <Message>The specified multipart upload does not exist.</Message></Error>";
-    (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "application/xml")], text).into_response()
 }
 
 /// The uploads whose key begins with the prefix that was asked for.
